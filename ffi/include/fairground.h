@@ -1,0 +1,86 @@
+/*
+ * fairground.h: what libfairground.so has beyond the standard allocation functions.
+ *
+ * A program need not include this file, nor be linked with the library: malloc, free, operator new and all their
+ * relatives are replaced when the library is linked or preloaded (LD_PRELOAD=libfairground.so.0). This file is for
+ * programs that want to ask which allocator they run on, how much memory it holds, or to free with a size before their
+ * C library declares C23's functions for it.
+ *
+ *     #include <fairground.h>
+ *     #include <stdio.h>
+ *     #include <stdlib.h>
+ *
+ *     int main(void)
+ *     {
+ *         struct fairground_totals t;
+ *         void *p = malloc(100);
+ *         if (p != NULL && fairground_totals(&t, sizeof t) == 0)
+ *             printf("fairground %s: %zu bytes in use, %zu mapped\n", fairground_version(), t.in_use, t.mapped);
+ *         free_sized(p, 100);
+ *         return 0;
+ *     }
+ *
+ *     cc example.c $(pkg-config --cflags --libs fairground)
+ *
+ * For giving memory back to the system call malloc_trim (malloc.h): it does what it does in the GNU C library.
+ *
+ * C99 and later, C++11 and later. All functions may be called from any thread at any time, also in a child after fork.
+ * None throws, none allocates, none changes errno.
+ */
+#ifndef FAIRGROUND_H
+#define FAIRGROUND_H
+
+#include <stddef.h>
+#include <stdlib.h>
+
+/* The version of this file, as numbers for #if; fairground_version() is that of the library. */
+#define FAIRGROUND_VERSION_MAJOR 0
+#define FAIRGROUND_VERSION_MINOR 1
+#define FAIRGROUND_VERSION_PATCH 0
+
+#if defined(__cplusplus)
+#define FAIRGROUND_NOTHROW noexcept
+extern "C" {
+#else
+#define FAIRGROUND_NOTHROW
+#endif
+
+/* The library's version as text, such as "0.1.0". Static; not to be freed. */
+const char *fairground_version(void) FAIRGROUND_NOTHROW;
+
+/*
+ * How much memory the allocator holds. All sizes are in bytes. The counters are read without stopping other threads:
+ * while these allocate, the numbers may disagree a little with one another.
+ */
+struct fairground_totals {
+    size_t mapped;     /* mapped from the system for blocks, whether in use or not */
+    size_t in_use;     /* in blocks that the program holds, rounded up to what malloc_usable_size says */
+    size_t free;       /* mapped and not in use: caches, and pages not yet given back */
+    size_t huge;       /* the part of in_use in blocks that have their own mapping */
+    size_t huge_count; /* how many such blocks there are (a count, not bytes) */
+    size_t metadata;   /* mapped for the allocator's own tables */
+    size_t peak;       /* the largest value mapped has had */
+};
+
+/*
+ * Stores the totals in *out. Pass sizeof(struct fairground_totals) as size: later versions may add members at the end,
+ * and a library stores no more than it is asked for, and zeros for members it does not know.
+ * Returns 0, or EINVAL if out is NULL or size is 0.
+ */
+int fairground_totals(struct fairground_totals *out, size_t size) FAIRGROUND_NOTHROW;
+
+/*
+ * C23's sized free, for C libraries that do not declare it. ptr is NULL, or came from malloc, calloc or realloc
+ * (free_sized), or from aligned_alloc (free_aligned_sized), and size and alignment are what was asked for; for calloc
+ * the product. Anything else is undefined. Faster than free: the block's size need not be looked up.
+ */
+#if !defined(__STDC_VERSION_STDLIB_H__) || __STDC_VERSION_STDLIB_H__ < 202311L
+void free_sized(void *ptr, size_t size) FAIRGROUND_NOTHROW;
+void free_aligned_sized(void *ptr, size_t alignment, size_t size) FAIRGROUND_NOTHROW;
+#endif
+
+#if defined(__cplusplus)
+}
+#endif
+
+#endif /* FAIRGROUND_H */

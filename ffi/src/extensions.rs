@@ -1,0 +1,45 @@
+//! What `include/fairground.h` declares beyond the standard names.
+//!
+//! `struct fairground_totals` may grow at its end. The caller passes the size it was compiled with, and gets that many
+//! bytes of it: an old program goes on working with a newer library, and a newer program sees zeros for what an older
+//! library does not know.
+
+use core::ffi::{c_char, c_int};
+use core::ptr;
+use fairground_allocator::malloc as core_malloc;
+
+/// The library's version, with the zero byte C wants.
+const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "\0");
+
+#[repr(C)]
+struct FairgroundTotals {
+    mapped: usize,
+    in_use: usize,
+    free: usize,
+    huge: usize,
+    huge_count: usize,
+    metadata: usize,
+    peak: usize,
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn fairground_version() -> *const c_char {
+    VERSION.as_ptr().cast()
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn fairground_totals(out: *mut u8, size: usize) -> c_int {
+    if out.is_null() || size == 0 {
+        return libc::EINVAL;
+    }
+    let core_malloc::Totals { mapped, in_use, free, huge, huge_count, metadata, peak } = core_malloc::totals();
+    let totals = FairgroundTotals { mapped, in_use, free, huge, huge_count, metadata, peak };
+    let known = size.min(size_of::<FairgroundTotals>());
+    // SAFETY: the caller says that `size` bytes at `out` are its own; `known` is at most that, and at most the size of
+    // `totals`, which has no padding.
+    unsafe {
+        ptr::copy_nonoverlapping(ptr::from_ref(&totals).cast::<u8>(), out, known);
+        ptr::write_bytes(out.add(known), 0, size - known);
+    }
+    0
+}

@@ -1,0 +1,158 @@
+//! mallinfo, mallinfo2, malloc_info and malloc_stats: the core's totals in glibc's shapes.
+//!
+//! glibc divides its memory into heaps, grown by brk and mmap, and blocks with a mapping of their own. The same division
+//! is made here: 'huge' blocks are those with their own mapping, everything else is one heap, and
+//!
+//! ```text
+//!   arena    = mapped - huge          uordblks = in use - huge         fordblks = free
+//!   hblkhd   = huge, hblks = how many                                  keepcost = free: what malloc_trim may return
+//! ```
+//!
+//! There are no fast bins in glibc's sense, so `smblks` and `fsmblks` are 0, and the free blocks are not counted one by
+//! one: `ordblks` is 1 if there are any. `mallinfo` has ints; a size that does not fit is INT_MAX, where glibc wraps
+//! round. Counters are read without stopping other threads: they may disagree by what happened meanwhile.
+//!
+//! Nothing here allocates. malloc_info prints by `fputs` to the stream it is given (a stream that has no buffer yet
+//! makes its own), malloc_stats by write(2).
+
+use crate::line::Line;
+use core::ffi::c_int;
+use fairground_allocator::malloc as core_malloc;
+use libc::{EINVAL, FILE};
+
+/// `struct mallinfo2` of malloc.h.
+#[repr(C)]
+struct MallInfo2 {
+    arena: usize,
+    ordblks: usize,
+    smblks: usize,
+    hblks: usize,
+    hblkhd: usize,
+    usmblks: usize,
+    fsmblks: usize,
+    uordblks: usize,
+    fordblks: usize,
+    keepcost: usize,
+}
+
+/// `struct mallinfo` of malloc.h.
+#[repr(C)]
+struct MallInfo {
+    arena: c_int,
+    ordblks: c_int,
+    smblks: c_int,
+    hblks: c_int,
+    hblkhd: c_int,
+    usmblks: c_int,
+    fsmblks: c_int,
+    uordblks: c_int,
+    fordblks: c_int,
+    keepcost: c_int,
+}
+
+fn info() -> MallInfo2 {
+    let totals = core_malloc::totals();
+    MallInfo2 {
+        arena: totals.mapped.saturating_sub(totals.huge),
+        ordblks: usize::from(totals.free > 0),
+        smblks: 0,
+        hblks: totals.huge_count,
+        hblkhd: totals.huge,
+        usmblks: 0,
+        fsmblks: 0,
+        uordblks: totals.in_use.saturating_sub(totals.huge),
+        fordblks: totals.free,
+        keepcost: totals.free,
+    }
+}
+
+fn info_in_ints() -> MallInfo {
+    let clamp = |size: usize| c_int::try_from(size).unwrap_or(c_int::MAX);
+    let info = info();
+    MallInfo {
+        arena: clamp(info.arena),
+        ordblks: clamp(info.ordblks),
+        smblks: clamp(info.smblks),
+        hblks: clamp(info.hblks),
+        hblkhd: clamp(info.hblkhd),
+        usmblks: clamp(info.usmblks),
+        fsmblks: clamp(info.fsmblks),
+        uordblks: clamp(info.uordblks),
+        fordblks: clamp(info.fordblks),
+        keepcost: clamp(info.keepcost),
+    }
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn mallinfo2() -> MallInfo2 {
+    info()
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn mallinfo() -> MallInfo {
+    info_in_ints()
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn __libc_mallinfo() -> MallInfo {
+    info_in_ints()
+}
+
+/// The elements that glibc prints for each heap and again for all of them.
+fn describe(xml: &mut Line, free: usize, free_count: usize, system: usize, peak: usize, mmap: Option<(usize, usize)>) {
+    let element = |xml: &mut Line, name: &str, kind: &str, count: Option<usize>, size: usize| {
+        xml.text("<").text(name).text(" type=\"").text(kind);
+        if let Some(count) = count {
+            xml.text("\" count=\"").number(count);
+        }
+        xml.text("\" size=\"").number(size).text("\"/>\n");
+    };
+    element(xml, "total", "fast", Some(0), 0);
+    element(xml, "total", "rest", Some(free_count), free);
+    if let Some((count, size)) = mmap {
+        element(xml, "total", "mmap", Some(count), size);
+    }
+    element(xml, "system", "current", None, system);
+    element(xml, "system", "max", None, peak);
+    element(xml, "aspace", "total", None, system);
+    element(xml, "aspace", "mprotect", None, system);
+}
+
+/// Prints the state as XML in glibc's format, version 1. Returns `EINVAL` for any option but 0, -1 if the stream fails.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn malloc_info(options: c_int, stream: *mut FILE) -> c_int {
+    if options != 0 {
+        return EINVAL;
+    }
+    let info = info();
+    // The core keeps one peak, of everything mapped.
+    let peak = core_malloc::totals().peak.max(info.arena);
+    let mut xml = Line::new();
+    xml.text("<malloc version=\"1\">\n<heap nr=\"0\">\n<sizes>\n</sizes>\n");
+    describe(&mut xml, info.fordblks, info.ordblks, info.arena, peak, None);
+    xml.text("</heap>\n");
+    describe(&mut xml, info.fordblks, info.ordblks, info.arena, peak, Some((info.hblks, info.hblkhd)));
+    xml.text("</malloc>\n");
+    // SAFETY: the caller passes an open stream; the text ends with a zero byte.
+    if unsafe { libc::fputs(xml.as_c_str().as_ptr(), stream) } < 0 { -1 } else { 0 }
+}
+
+/// Prints the state to stderr, in the columns glibc uses.
+#[unsafe(no_mangle)]
+extern "C" fn malloc_stats() {
+    let info = info();
+    let totals = core_malloc::totals();
+    let mut text = Line::new();
+    let mut row = |name: &str, value: usize| {
+        text.text(name).text(" = ").number_padded(value, 10).text("\n");
+    };
+    row("Arena 0:\nsystem bytes    ", info.arena);
+    row("in use bytes    ", info.uordblks);
+    row("Total (incl. mmap):\nsystem bytes    ", info.arena.saturating_add(info.hblkhd));
+    row("in use bytes    ", info.uordblks.saturating_add(info.hblkhd));
+    row("mmap regions    ", info.hblks);
+    row("mmap bytes      ", info.hblkhd);
+    row("metadata bytes  ", totals.metadata);
+    row("max system bytes", totals.peak);
+    text.write_to_stderr();
+}
