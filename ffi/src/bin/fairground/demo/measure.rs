@@ -3,13 +3,18 @@
 //! The peak comes from wait4(2): the kernel keeps the largest resident set of the child and of every descendant that
 //! was waited for, so a compiler driver's cc1plus counts. The child is first waited for with WNOWAIT, which leaves it
 //! a zombie: its process id cannot be reused while the watchdog may still want to kill its group.
+//!
+//! Two floors to know of. The kernel carries the peak of the process that calls exec over to the program, so no
+//! program can show less than the launcher's own few MiB; for the same reason the launcher must stay small: inputs are
+//! streamed to files, and of an answer only length and hash are kept.
 
+use std::fmt;
 use std::fs::{self, File};
 use std::hash::Hasher;
-use std::io;
+use std::io::{self, Read};
 use std::mem::MaybeUninit;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::thread;
@@ -19,7 +24,37 @@ use std::time::{Duration, Instant};
 pub struct Measured {
     pub seconds: f64,
     pub peak_rss_kib: u64,
-    pub answer: Vec<u8>,
+    pub answer: Answer,
+}
+
+/// What a program wrote to standard output, by length and hash (SipHash with fixed keys).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Answer {
+    bytes: u64,
+    hash: u64,
+}
+
+impl Answer {
+    fn of(mut output: impl Read) -> io::Result<Self> {
+        let mut hasher = std::hash::DefaultHasher::new();
+        let mut buffer = [0; 16 * 1024];
+        let mut bytes = 0;
+        loop {
+            match output.read(&mut buffer)? {
+                0 => return Ok(Self { bytes, hash: hasher.finish() }),
+                count => {
+                    hasher.write(&buffer[..count]);
+                    bytes += count as u64;
+                }
+            }
+        }
+    }
+}
+
+impl fmt::Display for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x} ({} bytes)", self.hash, self.bytes)
+    }
 }
 
 /// A command in the demo's environment: the given preload or none, and nothing that makes output vary.
@@ -32,9 +67,14 @@ pub fn command(program: &Path, preload: Option<&Path>) -> Command {
     command
 }
 
+/// Where `measure` leaves a program's standard output, for those who want to read it.
+pub fn output_of_last_run(dir: &Path) -> PathBuf {
+    dir.join("stdout")
+}
+
 /// Runs the command to its end; its standard output is the answer. Standard input, if not set, is empty.
 pub fn measure(mut command: Command, dir: &Path, limit: Duration) -> Result<Measured, String> {
-    let output = dir.join("stdout");
+    let output = output_of_last_run(dir);
     let errors = dir.join("stderr");
     let created = |path: &Path| File::create(path).map_err(|error| format!("{}: {error}", path.display()));
     command.stdout(created(&output)?).stderr(created(&errors)?).process_group(0);
@@ -56,7 +96,7 @@ pub fn measure(mut command: Command, dir: &Path, limit: Duration) -> Result<Meas
         let last = text.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("nothing on stderr");
         return Err(format!("{name}: {how} ({})", last.trim()));
     }
-    let answer = fs::read(&output).map_err(|error| format!("{}: {error}", output.display()))?;
+    let answer = File::open(&output).and_then(Answer::of).map_err(|error| format!("{}: {error}", output.display()))?;
     Ok(Measured { seconds, peak_rss_kib, answer })
 }
 
@@ -106,13 +146,6 @@ fn wait(pid: u32, limit: Duration) -> io::Result<(ExitStatus, u64)> {
     Ok((ExitStatus::from_raw(status), usage.ru_maxrss as u64))
 }
 
-/// A short name for an answer, the same in every run of this program.
-pub fn hash(answer: &[u8]) -> String {
-    let mut hasher = std::hash::DefaultHasher::new();
-    hasher.write(answer);
-    format!("{:016x}", hasher.finish())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -127,7 +160,8 @@ mod tests {
     #[test]
     fn the_answer_is_the_output_and_the_peak_is_not_zero() {
         let measured = shell("echo forty-two", Duration::from_secs(20)).unwrap();
-        assert_eq!(measured.answer, b"forty-two\n");
+        assert_eq!(measured.answer, Answer::of(b"forty-two\n".as_slice()).unwrap());
+        assert_ne!(measured.answer, Answer::of(b"forty-one\n".as_slice()).unwrap());
         assert!(measured.peak_rss_kib > 100);
         assert!(measured.seconds > 0.0);
     }

@@ -91,8 +91,8 @@ mod tests {
             system: Figures { seconds: 1.0, peak_rss_kib: 1024 },
             fairground: Figures { seconds, peak_rss_kib: kib },
             same_answer,
-            answer_hash_system: String::new(),
-            answer_hash_fairground: String::new(),
+            answer_system: String::new(),
+            answer_fairground: String::new(),
         };
         Row { name, what: "a workload", notes: vec!["it says so".into()], outcome }
     }

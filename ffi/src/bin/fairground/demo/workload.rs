@@ -6,8 +6,8 @@
 
 use super::measure::{self, Measured};
 use super::{RUN_LIMIT, Stage, redis};
-use std::fmt::Write as _;
 use std::fs::{self, File};
+use std::io::{self, BufWriter};
 use std::path::Path;
 use std::process::Command;
 
@@ -108,11 +108,20 @@ fn simple(stage: &Stage, preload: Option<&Path>, name: &str, arguments: &[&str])
 }
 
 const COMMITS: u32 = 400;
-const FILES: u32 = 60;
+const FILES: u64 = 60;
 
 /// A repository by `git fast-import`: deterministic, and 400 commits take a blink.
 fn make_repository(stage: &Stage) -> Result<(), String> {
-    let mut stream = String::new();
+    let explain = |error: io::Error| format!("stream: {error}");
+    let stream = stage.dir.join("stream");
+    write_history(BufWriter::new(File::create(&stream).map_err(explain)?)).map_err(explain)?;
+    measure::prepare(tool(stage, None, "git", &["init", "-q", "--bare", "master.git"]))?;
+    let mut import = tool(stage, None, "git", &["--git-dir=master.git", "fast-import", "--quiet"]);
+    import.stdin(File::open(&stream).map_err(explain)?);
+    measure::prepare(import)
+}
+
+fn write_history(mut stream: impl io::Write) -> io::Result<()> {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     let mut random = move || {
         state ^= state << 13;
@@ -122,27 +131,21 @@ fn make_repository(stage: &Stage) -> Result<(), String> {
     };
     for commit in 0..COMMITS {
         let message = format!("commit {commit}\n");
-        // Writing to a String cannot fail.
-        let _ =
-            write!(stream, "commit refs/heads/main\ncommitter A <a@example.org> {} +0000\n", 1_600_000_000 + commit);
-        let _ = write!(stream, "data {}\n{message}", message.len());
+        writeln!(stream, "commit refs/heads/main\ncommitter A <a@example.org> {} +0000", 1_600_000_000 + commit)?;
+        writeln!(stream, "data {}\n{message}", message.len())?;
         for _ in 0..4 {
-            let file = random() % u64::from(FILES);
+            let file = random() % FILES;
             let mut text = String::new();
             for line in 0..300 {
                 // Mostly the same lines from commit to commit, so that there are deltas to be found.
                 let salt = if random() % 20 == 0 { random() } else { 0 };
-                let _ = writeln!(text, "file {file} line {line} value {}", (file * 7919 + line) ^ salt);
+                text += &format!("file {file} line {line} value {}\n", (file * 7919 + line) ^ salt);
             }
-            let _ = write!(stream, "M 100644 inline dir{}/file{file}.txt\ndata {}\n{text}\n", file % 7, text.len());
+            writeln!(stream, "M 100644 inline dir{}/file{file}.txt\ndata {}\n{text}", file % 7, text.len())?;
         }
-        stream.push('\n');
+        writeln!(stream)?;
     }
-    place(stage, "stream", &stream)?;
-    measure::prepare(tool(stage, None, "git", &["init", "-q", "--bare", "master.git"]))?;
-    let mut import = tool(stage, None, "git", &["--git-dir=master.git", "fast-import", "--quiet"]);
-    import.stdin(File::open(stage.dir.join("stream")).map_err(|error| format!("stream: {error}"))?);
-    measure::prepare(import)
+    stream.flush()
 }
 
 fn repack(stage: &Stage, preload: Option<&Path>) -> Result<Measured, String> {

@@ -43,5 +43,5 @@ template <int... N> long use_all(std::integer_sequence<int, N...>) { return (use
 
 int main() {
     auto tuple = reversed(std::make_tuple(1, 2.0, std::string("three"), Tag<4>{}));
-    return static_cast<int>((use_all(std::make_integer_sequence<int, 12>{}) + std::get<3>(tuple)) % 100);
+    return static_cast<int>((use_all(std::make_integer_sequence<int, 2>{}) + std::get<3>(tuple)) % 100);
 }
