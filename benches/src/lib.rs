@@ -1,1 +1,11 @@
-//! Placeholder until the first benches land.
+//! What the benches of Fairground share.
+//!
+//! * [`workload`]: programs in the small, each with a fixed amount of work and a checksum. The binary `workload` runs one
+//!   of them; which allocator serves it is decided from outside, by `LD_PRELOAD`.
+//! * [`compare`]: runs workloads, a redis server and `/bin/true` under each allocator in turn and reports the ratios. The
+//!   binary is `fairground-compare`.
+//!
+//! No binary here sets a `#[global_allocator]` unless its name says so: Rust's `System` allocator calls the C library's
+//! `malloc`, so a preloaded library serves the containers of the Rust programs too.
+
+pub mod workload;
