@@ -26,7 +26,7 @@ pub mod run;
 pub use binding::assert_binds;
 pub use build::{launcher, library};
 pub use program::{Need, require};
-pub use run::{Run, temp_dir};
+pub use run::{Outcome, Run, temp_dir};
 
 /// The two allocators a program is run on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -47,12 +47,7 @@ pub struct Options {
     #[arg(long)]
     force: bool,
     /// The program and its arguments; a name without a slash is looked up in PATH
-    #[arg(
-        value_name = "PROGRAM",
-        trailing_var_arg = true,
-        allow_hyphen_values = true,
-        required_unless_present = "print_env"
-    )]
+    #[arg(value_name = "PROGRAM", trailing_var_arg = true, required_unless_present = "print_env")]
     command: Vec<OsString>,
 }
 
