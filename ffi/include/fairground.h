@@ -14,7 +14,7 @@
  *     {
  *         struct fairground_totals t;
  *         void *p = malloc(100);
- *         if (p != NULL && fairground_totals(&t, sizeof t) == 0)
+ *         if (p != NULL && fairground_get_totals(&t, sizeof t) == 0)
  *             printf("fairground %s: %zu bytes in use, %zu mapped\n", fairground_version(), t.in_use, t.mapped);
  *         free_sized(p, 100);
  *         return 0;
@@ -67,7 +67,7 @@ struct fairground_totals {
  * and a library stores no more than it is asked for, and zeros for members it does not know.
  * Returns 0, or EINVAL if out is NULL or size is 0.
  */
-int fairground_totals(struct fairground_totals *out, size_t size) FAIRGROUND_NOTHROW;
+int fairground_get_totals(struct fairground_totals *out, size_t size) FAIRGROUND_NOTHROW;
 
 /*
  * C23's sized free, for C libraries that do not declare it. ptr is NULL, or came from malloc, calloc or realloc

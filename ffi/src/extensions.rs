@@ -28,7 +28,7 @@ extern "C" fn fairground_version() -> *const c_char {
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn fairground_totals(out: *mut u8, size: usize) -> c_int {
+unsafe extern "C" fn fairground_get_totals(out: *mut u8, size: usize) -> c_int {
     if out.is_null() || size == 0 {
         return libc::EINVAL;
     }

@@ -13,7 +13,8 @@ fn every_operator_and_every_end_of_memory() {
     let folder = support::scratch("cxx-operators");
     // Both, for what is held in registers across a throw depends on it.
     for level in ["-O0", "-O2"] {
-        let flags = ["-std=c++17", level, "-fno-builtin", "-fsized-deallocation", "-Wno-alloc-size-larger-than", "-ldl"];
+        let flags =
+            ["-std=c++17", level, "-fno-builtin", "-fsized-deallocation", "-Wno-alloc-size-larger-than", "-ldl"];
         let program = support::compile(support::cxx(), "cxx_operators.cpp", &flags, &folder);
         support::check_on_both(&program, &[], None);
     }
