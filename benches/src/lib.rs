@@ -8,4 +8,5 @@
 //! No binary here sets a `#[global_allocator]` unless its name says so: Rust's `System` allocator calls the C library's
 //! `malloc`, so a preloaded library serves the containers of the Rust programs too.
 
+pub mod compare;
 pub mod workload;

@@ -1,0 +1,134 @@
+//! What is run under each allocator: the workloads, a redis server, and the start of a program that does nothing.
+
+use super::peers::Allocator;
+use super::process::{self, Finished};
+use super::{redis, startup};
+use crate::workload::{self, Workload};
+use serde::Serialize;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+/// How much every job does.
+#[derive(Clone, Debug)]
+pub struct Load {
+    /// Threads of the workloads.
+    pub threads: u16,
+    /// Multiplies the work of all jobs.
+    pub scale: f64,
+    /// The `workload` program.
+    pub workload_program: PathBuf,
+    /// A folder for sockets and copies.
+    pub scratch: PathBuf,
+    /// After this long a run has failed.
+    pub limit: Duration,
+}
+
+/// One run of one job under one allocator.
+#[derive(Clone, Debug, Serialize)]
+pub struct Sample {
+    /// Seconds from start to end.
+    pub wall_s: f64,
+    /// Seconds of CPU time in user mode.
+    pub user_s: f64,
+    /// Seconds of CPU time in the kernel.
+    pub system_s: f64,
+    /// Page faults served without I/O.
+    pub minor_faults: u64,
+    /// High-water mark of resident memory.
+    pub peak_kib: u64,
+    /// Resident memory after everything was freed, where the job can tell.
+    pub after_kib: Option<u64>,
+    /// Made of what the program read back from its memory.
+    pub checksum: String,
+}
+
+/// A job.
+#[derive(Clone, Copy)]
+pub enum Job {
+    /// One of the workloads.
+    Workload(&'static Workload),
+    /// A redis server under load.
+    Redis,
+    /// The start of `/bin/true`.
+    Startup,
+}
+
+impl Job {
+    /// All jobs in the order of the tables.
+    pub fn all() -> Vec<Self> {
+        workload::ALL.iter().map(Self::Workload).chain([Self::Redis, Self::Startup]).collect()
+    }
+
+    /// The jobs named in a list separated by commas; `all` for all.
+    pub fn named(names: &str) -> Result<Vec<Self>, String> {
+        if names == "all" {
+            return Ok(Self::all());
+        }
+        let find = |name: &str| {
+            let known = || Self::all().iter().map(|job| job.name()).collect::<Vec<_>>().join(", ");
+            Self::all()
+                .into_iter()
+                .find(|j| j.name() == name)
+                .ok_or_else(|| format!("no workload '{name}'; known: {}", known()))
+        };
+        names.split(',').map(|name| find(name.trim())).collect()
+    }
+
+    /// The name on the command line and in tables.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Workload(workload) => workload.name,
+            Self::Redis => "redis",
+            Self::Startup => "true",
+        }
+    }
+
+    /// What kind of program it stands for.
+    pub fn stands_for(&self) -> &'static str {
+        match self {
+            Self::Workload(workload) => workload.stands_for,
+            Self::Redis => "redis-server under redis-benchmark: set, get, lpush, lrange",
+            Self::Startup => "start and end of /bin/true: what preloading costs each process",
+        }
+    }
+
+    /// Why the job cannot run on this machine, if it cannot.
+    pub fn missing(&self) -> Option<String> {
+        match self {
+            Self::Redis => redis::missing(),
+            Self::Workload(_) | Self::Startup => None,
+        }
+    }
+
+    /// Runs the job once.
+    pub fn run(&self, allocator: &Allocator, load: &Load) -> Result<Sample, String> {
+        match self {
+            Self::Workload(workload) => run_workload(workload, allocator, load),
+            Self::Redis => redis::run(allocator, load),
+            Self::Startup => startup::run(allocator, load),
+        }
+    }
+}
+
+fn run_workload(workload: &Workload, allocator: &Allocator, load: &Load) -> Result<Sample, String> {
+    let mut command = Command::new(&load.workload_program);
+    command.arg(workload.name);
+    command.args(["--threads", &load.threads.to_string(), "--scale", &load.scale.to_string()]);
+    process::preload(&mut command, allocator.library.as_deref());
+    let Finished { output, wall, usage } = process::run(command, load.limit)?;
+    let field = |name: &str| {
+        let found = output.split_ascii_whitespace().find_map(|word| word.strip_prefix(name)?.strip_prefix('='));
+        found.ok_or_else(|| format!("no {name} in the output: {output}"))
+    };
+    let number = |name: &str| field(name)?.parse::<u64>().map_err(|e| format!("{name}: {e}"));
+    Ok(Sample {
+        wall_s: wall.as_secs_f64(),
+        user_s: usage.user.as_secs_f64(),
+        system_s: usage.system.as_secs_f64(),
+        minor_faults: usage.minor_faults,
+        peak_kib: number("peak_kib")?,
+        after_kib: Some(number("after_kib")?),
+        checksum: field("checksum")?.to_owned(),
+    })
+}
