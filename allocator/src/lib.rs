@@ -1,2 +1,102 @@
-//! Scaffold: the interface the other crates build on while the real layers are being written.
+//! **Fairground's allocator**: memory on the kernel's own ideas.
+//!
+//! ```
+//! use fairground_allocator::Fairground;
+//!
+//! #[global_allocator]
+//! static GLOBAL: Fairground = Fairground;
+//!
+//! let words: Vec<String> = (0..1000).map(|i| i.to_string()).collect();
+//! assert_eq!(words.concat().len(), 2890);
+//! ```
+//!
+//! # The map
+//!
+//! A request goes down, a block comes up; nothing calls upward.
+//!
+//! | module | what it is | kernel's name |
+//! |---|---|---|
+//! | [`malloc`] | the entry points; the hot path begins and ends here | `kmalloc` |
+//! | `heap` | a thread's sheaves, and how they are filled and emptied | per-CPU sheaves |
+//! | `slab` | size classes, slabs with bitmaps, the barn | `mm/slub.c` |
+//! | `bins` | medium blocks: boundary tags, small, large and unsorted bins, top | (ptmalloc) |
+//! | `extent` | blocks above 4 MiB, a mapping each | `vmalloc` |
+//! | `zone` | the buddy system, zones, nodes | `mm/page_alloc.c` |
+//! | `page` | the page map: a descriptor a page | `struct page` |
+//! | `memblock` | address space, and the tables that describe it | `memblock` |
+//! | `os`, `arch` | system calls; what differs between processors | |
+//! | `fork`, `lock`, `report` | fork handlers; the lock and the lock order; errors on stderr | |
+//!
+//! There is no `std` in here: its thread-locals, locks, panics and formatting allocate, and would come back to us.
+
+#![cfg_attr(not(any(test, loom)), no_std)]
+#![cfg_attr(loom, allow(dead_code, unused_imports))]
+
+#[cfg(not(loom))]
+mod arch;
+#[cfg(not(loom))]
+mod bins;
+#[cfg(not(loom))]
+mod extent;
+#[cfg(not(loom))]
+mod fork;
+#[cfg(not(loom))]
+mod heap;
+mod lock;
+#[cfg(not(loom))]
 pub mod malloc;
+#[cfg(not(loom))]
+mod memblock;
+#[cfg(loom)]
+mod models;
+mod os;
+#[cfg(not(loom))]
+mod page;
+#[cfg(not(loom))]
+mod report;
+mod slab;
+mod sync;
+#[cfg(not(loom))]
+mod zone;
+
+#[cfg(not(loom))]
+mod global {
+    use crate::malloc;
+    use core::alloc::{GlobalAlloc, Layout};
+
+    /// The allocator, as Rust's global allocator. A unit: there is one heap a process.
+    ///
+    /// Sizes come with every call, so `dealloc` reads no metadata; with a size the compiler knows, both ways are a handful
+    /// of instructions in place.
+    #[derive(Clone, Copy, Debug, Default)]
+    pub struct Fairground;
+
+    // SAFETY: blocks are disjoint, at least as large as asked for, aligned by `class_for`, and stay until freed; nothing
+    // here unwinds.
+    unsafe impl GlobalAlloc for Fairground {
+        #[inline(always)]
+        unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+            malloc::alloc(layout.align(), layout.size())
+        }
+
+        #[inline(always)]
+        unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+            // SAFETY: by the caller, a block of this layout.
+            unsafe { malloc::dealloc(block, layout.align(), layout.size()) }
+        }
+
+        #[inline]
+        unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+            malloc::zalloc(layout.align(), layout.size())
+        }
+
+        #[inline]
+        unsafe fn realloc(&self, block: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
+            // SAFETY: by the caller, a block of this layout.
+            unsafe { malloc::realloc_layout(block, layout.align(), layout.size(), new_size) }
+        }
+    }
+}
+
+#[cfg(not(loom))]
+pub use global::Fairground;

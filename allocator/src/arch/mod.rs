@@ -1,0 +1,21 @@
+//! What differs between processors: the thread's heap pointer and raw system calls.
+//!
+//! The heap pointer is one 8-byte word of static thread-local storage, defined in assembly and read with the initial-exec
+//! model: two instructions. Rust's `thread_local!` in a shared library would call `__tls_get_addr`, which can itself
+//! allocate. The word starts as the address of the shared empty heap (`heap::EMPTY_HEAP`), so no reader tests for null.
+//!
+//! `portable.rs` does the same with what any target has, slower; `--cfg fairground_portable` chooses it so that the tests
+//! run it too.
+
+#[cfg(all(target_arch = "x86_64", not(fairground_portable)))]
+#[path = "x86_64.rs"]
+mod imp;
+#[cfg(all(target_arch = "aarch64", not(fairground_portable)))]
+#[path = "aarch64.rs"]
+mod imp;
+#[cfg(any(fairground_portable, not(any(target_arch = "x86_64", target_arch = "aarch64"))))]
+#[path = "portable.rs"]
+mod imp;
+
+pub use imp::heap_pointer;
+pub(crate) use imp::{set_heap_pointer, syscall6};

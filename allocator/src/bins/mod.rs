@@ -1,0 +1,199 @@
+//! Bins: medium blocks, 8 KiB to 256 KiB, after ptmalloc, with its boundary tags out of line.
+//!
+//! A *region* is 1 or 4 MiB from the zone, divided into *chunks* measured in units of 256 bytes. A chunk is described by the
+//! page descriptor of the page it starts in: no chunk is shorter than a page, so at most one starts in each. The descriptor
+//! holds the chunk's size, the size of the chunk before it (both neighbours are found in constant time: Knuth's boundary
+//! tags), whether it is free, and the links of its bin. Nothing is written into the memory itself.
+//!
+//! * *fast bins* are the sheaves of these classes in the heaps, above this layer;
+//! * *small bins* hold free chunks of exactly one size, *large bins* an eighth of a doubling (`bin.rs`);
+//! * the *unsorted bin* takes what is freed; the next allocation sorts it, taking a perfect fit at once;
+//! * *top* is the wilderness of the newest region: used when no bin has anything.
+//!
+//! Free neighbours are merged at once. A region that is one free chunk goes back to the zone; one is kept as top, so that a
+//! program at the boundary does not map and unmap in turn.
+
+pub(crate) mod arena;
+pub(crate) mod bin;
+
+use crate::lock::Lock;
+use crate::memblock::{MEMBLOCK, granule};
+use crate::page::{Kind, PageIndex};
+use crate::slab::size_class::{Class, size_of_class};
+use crate::zone::Zone;
+use crate::zone::buddy::{MigrateType, Order};
+use arena::{Arena, Region, Unit};
+use core::cell::UnsafeCell;
+use core::sync::atomic::Ordering::{Relaxed, Release};
+
+/// Bytes of a unit.
+pub(crate) const UNIT: usize = 256;
+const UNITS_PER_PAGE: u32 = 16;
+
+/// Orders of regions: small ones while a process is small, so that a few blocks do not tie up a chunk.
+const FIRST_REGION: Order = Order::new(8);
+const REGION: Order = Order::new(10);
+/// Regions of the first size before larger ones are made.
+const SMALL_REGIONS: u32 = 4;
+
+/// The bins of one node. The lock comes before the zone's.
+pub(crate) struct Bins {
+    lock: Lock,
+    inner: UnsafeCell<Inner>,
+}
+
+struct Inner {
+    arena: Arena,
+    regions: u32,
+}
+
+// SAFETY: `inner` is only touched under `lock`.
+unsafe impl Sync for Bins {}
+
+/// What a wrong pointer turned out to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum BadChunk {
+    /// A chunk starts there, and it is free already.
+    Free,
+    /// No chunk starts there.
+    Inside,
+}
+
+/// A chunk of the bins, and whether it reads as zeroes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Chunk {
+    pub(crate) address: *mut u8,
+    pub(crate) zeroed: bool,
+}
+
+impl Bins {
+    pub(crate) fn new() -> Bins {
+        let arena = Arena::new(MEMBLOCK.page_map());
+        Bins { lock: Lock::new(), inner: UnsafeCell::new(Inner { arena, regions: 0 }) }
+    }
+
+    /// The lock, for `fork.rs`.
+    pub(crate) fn lock(&self) -> &Lock {
+        &self.lock
+    }
+
+    /// Allocates up to `want` chunks of a class and passes each to `take`. Returns how many there were memory for.
+    pub(crate) fn alloc(&self, zone: &Zone, class: Class, want: usize, mut take: impl FnMut(Chunk)) -> usize {
+        let units = (size_of_class(class) / UNIT) as u32;
+        let _guard = self.lock.lock();
+        // SAFETY: under the lock.
+        let inner = unsafe { &mut *self.inner.get() };
+        for got in 0..want {
+            let found = inner.arena.alloc(units, class).or_else(|| {
+                // A chunk more than was asked for is not worth a region.
+                (got == 0 && inner.add_region(zone)).then(|| inner.arena.alloc(units, class)).flatten()
+            });
+            let Some((unit, zeroed)) = found else { return got };
+            take(Chunk { address: address_of(unit), zeroed });
+        }
+        want
+    }
+
+    /// Gives a chunk in use back.
+    pub(crate) fn free(&self, zone: &Zone, address: usize, index: PageIndex) -> Result<(), BadChunk> {
+        let _guard = self.lock.lock();
+        // SAFETY: under the lock.
+        let inner = unsafe { &mut *self.inner.get() };
+        let unit = unit_of(address, index).ok_or(BadChunk::Inside)?;
+        if let Some(region) = inner.arena.free(unit)? {
+            inner.remove_region(zone, region);
+        }
+        Ok(())
+    }
+
+    /// Grows or shrinks a chunk in use to hold `size` bytes where it is. False if what follows is in use.
+    pub(crate) fn resize(&self, address: usize, index: PageIndex, size: usize, class: Class) -> bool {
+        let Some(unit) = unit_of(address, index) else { return false };
+        let units = size.div_ceil(UNIT) as u32;
+        let _guard = self.lock.lock();
+        // SAFETY: under the lock.
+        unsafe { &mut *self.inner.get() }.arena.resize(unit, units, class)
+    }
+
+    /// Gives back the region kept as top, if it is empty.
+    pub(crate) fn trim(&self, zone: &Zone) {
+        let _guard = self.lock.lock();
+        // SAFETY: under the lock.
+        let inner = unsafe { &mut *self.inner.get() };
+        if let Some(region) = inner.arena.take_empty_top() {
+            inner.remove_region(zone, region);
+        }
+    }
+
+    /// Calls `each` with address and bytes of every free chunk.
+    pub(crate) fn for_each_free(&self, mut each: impl FnMut(*mut u8, usize)) {
+        let _guard = self.lock.lock();
+        // SAFETY: under the lock.
+        let inner = unsafe { &*self.inner.get() };
+        inner.arena.for_each_free(|unit, units| each(address_of(unit), units as usize * UNIT));
+    }
+
+    /// Regions, bytes in them, and free bytes of those.
+    pub(crate) fn counts(&self) -> (usize, usize) {
+        let _guard = self.lock.lock();
+        // SAFETY: under the lock.
+        let inner = unsafe { &*self.inner.get() };
+        (inner.arena.total_units() as usize * UNIT, inner.arena.free_units() as usize * UNIT)
+    }
+}
+
+impl Inner {
+    fn add_region(&mut self, zone: &Zone) -> bool {
+        let wanted = if self.regions < SMALL_REGIONS { FIRST_REGION } else { REGION };
+        let Some((order, pages)) =
+            [wanted, FIRST_REGION].into_iter().find_map(|o| Some((o, zone.alloc_pages(o, MigrateType::Chunk)?)))
+        else {
+            return false;
+        };
+        for granule_in_region in 0..order.pages() / 16 {
+            // Release: whoever sees the byte, through a pointer or not, sees descriptors that make sense.
+            MEMBLOCK.granule(pages.start.add(granule_in_region * 16)).store(granule::BINS, Release);
+        }
+        self.regions += 1;
+        self.arena.add_region(Region { start: unit_at(pages.start), units: order.pages() * UNITS_PER_PAGE }, pages.zeroed);
+        true
+    }
+
+    fn remove_region(&mut self, zone: &Zone, region: Region) {
+        let start = PageIndex(region.start.0 / UNITS_PER_PAGE);
+        let pages = region.units / UNITS_PER_PAGE;
+        for granule_in_region in 0..pages / 16 {
+            MEMBLOCK.granule(start.add(granule_in_region * 16)).store(granule::NONE, Relaxed);
+        }
+        self.regions -= 1;
+        zone.free_exact(start, pages);
+    }
+}
+
+/// Class of the chunk in use that starts at `address`, by its descriptor alone; the fast path of `free`.
+#[inline(always)]
+pub(crate) fn chunk_class(address: usize, index: PageIndex) -> Option<Class> {
+    let tag = MEMBLOCK.page_map().page(index).tag();
+    let unit = (address % 4096 / UNIT) as u8;
+    // Kind and unit in one comparison.
+    let expected = (Kind::Chunk as u16) | (unit as u16) << 8;
+    (tag.0 as u16 == expected && address.is_multiple_of(UNIT)).then(|| tag.b() & !arena::LAST)
+}
+
+/// Bytes of the chunk in use that starts at `address`, which [`chunk_class`] has recognised.
+pub(crate) fn chunk_size(index: PageIndex) -> usize {
+    MEMBLOCK.page_map().page(index).n.load(Relaxed) as usize * UNIT
+}
+
+fn unit_at(index: PageIndex) -> Unit {
+    Unit(index.0 * UNITS_PER_PAGE)
+}
+
+fn unit_of(address: usize, index: PageIndex) -> Option<Unit> {
+    address.is_multiple_of(UNIT).then(|| Unit(index.0 * UNITS_PER_PAGE + (address % 4096 / UNIT) as u32))
+}
+
+fn address_of(unit: Unit) -> *mut u8 {
+    let offset = (unit.0 % UNITS_PER_PAGE) as usize * UNIT;
+    MEMBLOCK.address_of(PageIndex(unit.0 / UNITS_PER_PAGE)).wrapping_add(offset)
+}

@@ -1,0 +1,52 @@
+//! Fork: the child of a program with many threads can allocate at once.
+//!
+//! `prepare` takes every lock in the lock order, so no structure is in the middle of a change when the process is copied;
+//! parent and child release them. In the child the heaps of the other threads are then emptied. Being registered first of
+//! all (with the first heap), our `prepare` runs last and our `child` first, so other handlers may allocate.
+//!
+//! A vforked or raw-cloned child shares the memory until it execs and takes part in the ordinary protocol.
+
+use crate::extent::EXTENTS;
+use crate::heap::REGISTRY;
+use crate::lock::Lock;
+use crate::memblock::MEMBLOCK;
+use crate::zone::node;
+
+/// Registers the handlers; once, after the first heap is in place, for this may allocate.
+pub(crate) fn register() {
+    // SAFETY: the handlers are functions without arguments, for good.
+    unsafe { libc::pthread_atfork(Some(prepare), Some(parent), Some(child)) };
+}
+
+/// Every lock of the allocator, in lock order.
+fn for_each_lock(mut each: impl FnMut(&Lock)) {
+    each(REGISTRY.lock());
+    each(node::lock());
+    for node in node::nodes() {
+        for cache in &node.caches {
+            each(cache.lock());
+        }
+    }
+    for node in node::nodes() {
+        each(node.bins.lock());
+    }
+    for node in node::nodes() {
+        each(node.zone.lock());
+    }
+    each(MEMBLOCK.lock());
+    each(EXTENTS.lock());
+}
+
+unsafe extern "C" fn prepare() {
+    for_each_lock(Lock::acquire);
+}
+
+unsafe extern "C" fn parent() {
+    for_each_lock(Lock::release);
+}
+
+unsafe extern "C" fn child() {
+    // Waiters did not survive; waking nobody is harmless.
+    for_each_lock(Lock::release);
+    REGISTRY.bury_dead();
+}

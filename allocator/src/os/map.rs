@@ -1,0 +1,159 @@
+//! Mappings: address space from the kernel, and its pages given back.
+//!
+//! Reservations are `PROT_NONE` and become usable by [`commit`]: under `vm.overcommit_memory=2` only what is writable is
+//! charged, and `mlockall` cannot fault in what is not accessible. Pages are given back by `MADV_DONTNEED`, which shows in
+//! RSS at once, does not split mappings, and leaves zeroes behind.
+//!
+//! `memmap2` is not used here: it can neither reserve without access, nor place, nor protect a part of a mapping, and it
+//! needs std, which a preloaded library would pay for with a second shared library at every exec.
+
+use crate::arch::syscall6;
+use core::ptr::null_mut;
+
+/// The smallest page of the kernels we run on, and the unit of the page map. Kernels with larger pages work: everything
+/// given to or taken from them is rounded to [`os_page_size`].
+pub(crate) const PAGE_SIZE: usize = 4096;
+
+/// log2 of [`PAGE_SIZE`].
+pub(crate) const PAGE_SHIFT: u32 = 12;
+
+/// The kernel's page size in bytes (4, 16 or 64 KiB), from the auxiliary vector.
+pub(crate) fn os_page_size() -> usize {
+    use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+    static SIZE: AtomicUsize = AtomicUsize::new(0);
+    let known = SIZE.load(Relaxed);
+    if known != 0 {
+        return known;
+    }
+    // SAFETY: getauxval reads the auxiliary vector; it has no preconditions and allocates nothing.
+    let size = (unsafe { libc::getauxval(libc::AT_PAGESZ) } as usize).max(PAGE_SIZE);
+    SIZE.store(size, Relaxed);
+    size
+}
+
+/// What a mapping may be used for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// Address space only.
+    None,
+    /// Reads see zeroes; not charged as committed memory.
+    Read,
+    /// Memory.
+    ReadWrite,
+}
+
+impl Access {
+    fn prot(self) -> usize {
+        (match self {
+            Access::None => libc::PROT_NONE,
+            Access::Read => libc::PROT_READ,
+            Access::ReadWrite => libc::PROT_READ | libc::PROT_WRITE,
+        }) as usize
+    }
+}
+
+/// Maps `len` bytes of zeroes anywhere; null if the kernel refuses.
+pub(crate) fn map(len: usize, access: Access) -> *mut u8 {
+    map_at(null_mut(), len, access)
+}
+
+/// As [`map`], with an address the kernel may follow if it is free.
+pub(crate) fn map_at(hint: *mut u8, len: usize, access: Access) -> *mut u8 {
+    let mut flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+    if access != Access::ReadWrite {
+        flags |= libc::MAP_NORESERVE;
+    }
+    // SAFETY: a new private anonymous mapping without MAP_FIXED disturbs nothing.
+    let r = unsafe {
+        syscall6(libc::SYS_mmap as usize, [hint as usize, len, access.prot(), flags as usize, usize::MAX, 0])
+    };
+    if r < 0 && r > -4096 { null_mut() } else { r as *mut u8 }
+}
+
+/// Maps `len` bytes at a multiple of `align` (a power of two); null if the kernel refuses.
+pub(crate) fn map_aligned(len: usize, align: usize, access: Access) -> *mut u8 {
+    if align <= os_page_size() {
+        return map(len, access);
+    }
+    let Some(wide) = len.checked_add(align) else { return null_mut() };
+    let start = map(wide, access);
+    if start.is_null() {
+        return start;
+    }
+    let skip = start.addr().wrapping_neg() & (align - 1);
+    let tail = wide - skip - len;
+    // SAFETY: both parts lie in the mapping just made and nobody knows them yet.
+    unsafe {
+        if skip != 0 {
+            unmap(start, skip);
+        }
+        if tail != 0 {
+            unmap(start.add(skip + len), tail);
+        }
+        start.add(skip)
+    }
+}
+
+/// Makes part of a reservation readable and writable. False if the kernel has no memory to promise.
+///
+/// # Safety
+/// The range belongs to a mapping of ours.
+pub(crate) unsafe fn commit(start: *mut u8, len: usize) -> bool {
+    // SAFETY: by the caller.
+    unsafe { protect(start, len, Access::ReadWrite) }
+}
+
+/// Changes the access of whole pages.
+///
+/// # Safety
+/// The range belongs to a mapping of ours, and nobody needs the access it loses.
+pub(crate) unsafe fn protect(start: *mut u8, len: usize, access: Access) -> bool {
+    // SAFETY: by the caller.
+    unsafe { syscall6(libc::SYS_mprotect as usize, [start as usize, len, access.prot(), 0, 0, 0]) == 0 }
+}
+
+/// Gives the pages' memory back; they read as zeroes afterwards if this returns true.
+///
+/// # Safety
+/// The range belongs to a mapping of ours and its contents are dead.
+pub(crate) unsafe fn dontneed(start: *mut u8, len: usize) -> bool {
+    // SAFETY: by the caller.
+    unsafe { syscall6(libc::SYS_madvise as usize, [start as usize, len, libc::MADV_DONTNEED as usize, 0, 0, 0]) == 0 }
+}
+
+/// Removes a mapping. Failure (a split would exceed the mapping limit) leaves it; the caller may only forget it.
+///
+/// # Safety
+/// The range belongs to a mapping of ours and nothing in it is used again.
+pub(crate) unsafe fn unmap(start: *mut u8, len: usize) -> bool {
+    // SAFETY: by the caller.
+    unsafe { syscall6(libc::SYS_munmap as usize, [start as usize, len, 0, 0, 0, 0]) == 0 }
+}
+
+/// Grows, shrinks or moves a mapping, keeping its contents; null if the kernel refuses, and then nothing has changed.
+///
+/// # Safety
+/// `start` and `old` are exactly a mapping of ours; if the result is not null, only the result may be used.
+pub(crate) unsafe fn remap(start: *mut u8, old: usize, new: usize, may_move: bool) -> *mut u8 {
+    let flags = if may_move { libc::MREMAP_MAYMOVE as usize } else { 0 };
+    // SAFETY: by the caller.
+    let r = unsafe { syscall6(libc::SYS_mremap as usize, [start as usize, old, new, flags, 0, 0]) };
+    if r < 0 && r > -4096 { null_mut() } else { r as *mut u8 }
+}
+
+/// Writes all of `bytes` to a file descriptor, giving up at the first error.
+pub(crate) fn write_all(fd: i32, mut bytes: &[u8]) {
+    while !bytes.is_empty() {
+        // SAFETY: the slice is readable for its length.
+        let r = unsafe {
+            syscall6(libc::SYS_write as usize, [fd as usize, bytes.as_ptr() as usize, bytes.len(), 0, 0, 0])
+        };
+        if r == -(libc::EINTR as isize) {
+            continue;
+        }
+        if r <= 0 {
+            return;
+        }
+        bytes = &bytes[r as usize..];
+    }
+}

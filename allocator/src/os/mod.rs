@@ -1,0 +1,7 @@
+//! The operating system, as thin as it can be: mappings and futexes, by raw system calls.
+//!
+//! Raw calls, because libc's wrappers write `errno`, which `free` must leave alone. The whole allocator uses only
+//! `mmap`, `munmap`, `mprotect`, `mremap`, `madvise`, `futex` and `write` after its first allocation.
+
+pub(crate) mod futex;
+pub(crate) mod map;

@@ -1,0 +1,294 @@
+//! The slabs of one size class on one node, and the barn in front of them.
+//!
+//! A cache hands slabs to heaps (each heap holds at most one *current* slab a class) and takes objects back from anybody. Its
+//! lock guards the list of partial slabs and the barn; taking objects from a held slab and giving objects back need no lock.
+//!
+//! The *barn* keeps batches of free objects (half sheaves, as arrays of pointers) on their way from threads that free to
+//! threads that allocate: a producer and a consumer exchange batches and never touch a bitmap. It is capped in bytes.
+//!
+//! Partial slabs wait in a queue: the one that waited longest has the most free objects by now, so one visit fills a sheaf.
+//! A slab whose last object comes back leaves, unless it is the only one on the list: the next allocation would make it anew.
+
+use super::slab::{Found, Slab, State};
+use crate::lock::Lock;
+use core::cell::Cell;
+
+/// What the cache needs from the layers below; the models bring their own.
+pub(crate) trait Backing {
+    /// A new slab of this class, held by the caller (state Current, pinned), its granule byte published.
+    fn new_slab(&self) -> *mut Slab;
+    /// Whether `slab` still is a slab of this class. Called under the cache's lock.
+    fn is_ours(&self, slab: *mut Slab) -> bool;
+    /// The slab is going: withdraw the granule byte. Called under the cache's lock.
+    fn retire(&self, slab: *mut Slab);
+    /// The slab is gone from everybody's sight: give its pages back. Called without the lock.
+    fn release(&self, slab: *mut Slab);
+}
+
+/// Batches a barn holds at most.
+pub(crate) const BARN_BATCHES: usize = 8;
+
+/// Guarded by the lock but for `barn_count`, which may be read as a hint.
+pub(crate) struct Cache {
+    lock: Lock,
+    first: Cell<*mut Slab>,
+    last: Cell<*mut Slab>,
+    nr_partial: Cell<u32>,
+    /// Slabs in existence.
+    nr_slabs: Cell<u32>,
+    barn: Cell<*mut *mut u8>,
+    barn_count: crate::sync::AtomicU32,
+    barn_capacity: Cell<u32>,
+    /// Objects in a batch.
+    batch: Cell<u32>,
+}
+
+// SAFETY: the cells are only touched under `lock`, apart from `init`, which comes before anybody else sees the cache.
+unsafe impl Sync for Cache {}
+// SAFETY: as above.
+unsafe impl Send for Cache {}
+
+impl Cache {
+    /// A cache with nothing in it.
+    pub(crate) fn new() -> Cache {
+        Cache {
+            lock: Lock::new(),
+            first: Cell::new(core::ptr::null_mut()),
+            last: Cell::new(core::ptr::null_mut()),
+            nr_partial: Cell::new(0),
+            nr_slabs: Cell::new(0),
+            barn: Cell::new(core::ptr::null_mut()),
+            barn_count: crate::sync::AtomicU32::new(0),
+            barn_capacity: Cell::new(0),
+            batch: Cell::new(0),
+        }
+    }
+
+    /// Gives the cache its barn: room for `capacity` batches of `batch` objects.
+    ///
+    /// # Safety
+    /// `barn` has that much room, for good; nobody else uses the cache yet.
+    pub(crate) unsafe fn init_barn(&self, barn: *mut *mut u8, batch: u32, capacity: u32) {
+        self.barn.set(barn);
+        self.batch.set(batch);
+        self.barn_capacity.set(capacity);
+    }
+
+    /// The lock, for `fork.rs`.
+    pub(crate) fn lock(&self) -> &Lock {
+        &self.lock
+    }
+
+    /// Takes a batch from the barn into `out`; returns its size, or 0 if there is none.
+    ///
+    /// # Safety
+    /// `out` has room for a batch.
+    pub(crate) unsafe fn take_batch(&self, out: *mut *mut u8) -> usize {
+        use core::sync::atomic::Ordering::Relaxed;
+        if self.barn_count.load(Relaxed) == 0 {
+            return 0;
+        }
+        let _guard = self.lock.lock();
+        let count = self.barn_count.load(Relaxed);
+        if count == 0 {
+            return 0;
+        }
+        let batch = self.batch.get() as usize;
+        // SAFETY: `barn` holds `count` batches, by `init_barn`; `out` by the caller.
+        unsafe { core::ptr::copy_nonoverlapping(self.barn.get().add((count as usize - 1) * batch), out, batch) };
+        self.barn_count.store(count - 1, Relaxed);
+        batch
+    }
+
+    /// Puts a batch (exactly the barn's size) into the barn. False if it is full.
+    ///
+    /// # Safety
+    /// `objects` are free objects of this class that the caller owns; they are the barn's afterwards.
+    pub(crate) unsafe fn put_batch(&self, objects: *const *mut u8) -> bool {
+        use core::sync::atomic::Ordering::Relaxed;
+        if self.barn_count.load(Relaxed) >= self.barn_capacity.get() {
+            return false;
+        }
+        let _guard = self.lock.lock();
+        let count = self.barn_count.load(Relaxed);
+        if count >= self.barn_capacity.get() {
+            return false;
+        }
+        let batch = self.batch.get() as usize;
+        // SAFETY: there is room for one more batch.
+        unsafe { core::ptr::copy_nonoverlapping(objects, self.barn.get().add(count as usize * batch), batch) };
+        self.barn_count.store(count + 1, Relaxed);
+        true
+    }
+
+    /// A slab for the caller to hold, from the list or new; null if there is no memory.
+    pub(crate) fn hold_slab(&self, backing: &impl Backing) -> *mut Slab {
+        {
+            let _guard = self.lock.lock();
+            let slab = self.first.get();
+            if !slab.is_null() {
+                self.unlink(slab);
+                // SAFETY: a slab on the list exists.
+                let slab_ref = unsafe { &*slab };
+                slab_ref.pin();
+                slab_ref.change(State::Partial, State::Current);
+                return slab;
+            }
+        }
+        let slab = backing.new_slab();
+        if !slab.is_null() {
+            let _guard = self.lock.lock();
+            self.nr_slabs.set(self.nr_slabs.get() + 1);
+        }
+        slab
+    }
+
+    /// The holder found nothing free in its slab: lets go of it. True if it turned out to have something and is held still.
+    ///
+    /// # Safety
+    /// The caller holds `slab`.
+    pub(crate) unsafe fn exhausted(&self, slab: *mut Slab, backing: &impl Backing) -> bool {
+        // SAFETY: held, and pinned until `settle` below.
+        let slab_ref = unsafe { &*slab };
+        if slab_ref.become_full() {
+            let _guard = self.lock.lock();
+            // Pinned, so it exists; a freer may have listed it meanwhile, then it is no longer ours.
+            if slab_ref.look().state == State::Full {
+                slab_ref.change(State::Full, State::Current);
+                return true;
+            }
+        }
+        self.unpin(slab, backing);
+        false
+    }
+
+    /// Drops the holder's pin. A full slab stays off the list: nothing was freed by this. If all its objects are back by
+    /// now, the thread that freed the last of them saw Full and is on its way here.
+    fn unpin(&self, slab: *mut Slab, backing: &impl Backing) {
+        // SAFETY: pinned until this very step.
+        let found = unsafe { (*slab).settle(1) };
+        if found.state == State::Partial {
+            self.after_free(slab, found, backing);
+        }
+    }
+
+    /// The holder gives its slab back, with whatever is free in it (thread exit).
+    ///
+    /// # Safety
+    /// The caller holds `slab`.
+    pub(crate) unsafe fn let_go(&self, slab: *mut Slab, backing: &impl Backing) {
+        // SAFETY: held, and pinned until `settle`.
+        let slab_ref = unsafe { &*slab };
+        {
+            let _guard = self.lock.lock();
+            slab_ref.change(State::Current, State::Partial);
+            self.push(slab);
+        }
+        self.unpin(slab, backing);
+    }
+
+    /// What [`Slab::settle`] found may call for a change of lists. `slab` may be gone already.
+    #[inline]
+    pub(crate) fn after_free(&self, slab: *mut Slab, found: Found, backing: &impl Backing) {
+        match found {
+            Found { state: State::Current, .. } => {}
+            Found { state: State::Partial, in_use } if in_use != 0 => {}
+            _ => self.after_free_slow(slab, backing),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn after_free_slow(&self, slab: *mut Slab, backing: &impl Backing) {
+        let gone = {
+            let _guard = self.lock.lock();
+            if !backing.is_ours(slab) {
+                return; // another thread was faster, and the granule is something else by now
+            }
+            // SAFETY: under the lock a slab of this class stays one.
+            let slab_ref = unsafe { &*slab };
+            if slab_ref.look().state == State::Full {
+                slab_ref.change(State::Full, State::Partial);
+                self.push(slab);
+            }
+            self.retire_if_empty(slab, 1, backing)
+        };
+        if gone {
+            backing.release(slab);
+        }
+    }
+
+    /// Takes a listed slab without objects in use off the list, if more than `keep` are listed. Under the lock.
+    fn retire_if_empty(&self, slab: *mut Slab, keep: u32, backing: &impl Backing) -> bool {
+        // SAFETY: under the lock and ours.
+        let found = unsafe { &*slab }.look();
+        let goes = found == Found { state: State::Partial, in_use: 0 } && self.nr_partial.get() > keep;
+        if goes {
+            self.unlink(slab);
+            self.nr_slabs.set(self.nr_slabs.get() - 1);
+            backing.retire(slab);
+        }
+        goes
+    }
+
+    /// Releases every empty slab. Returns how many.
+    pub(crate) fn shrink(&self, backing: &impl Backing) -> usize {
+        let mut released = 0;
+        loop {
+            let gone = {
+                let _guard = self.lock.lock();
+                let mut slab = self.first.get();
+                // SAFETY: slabs on the list exist.
+                while !slab.is_null() && !self.retire_if_empty(slab, 0, backing) {
+                    slab = unsafe { (*slab).next.get() };
+                }
+                slab
+            };
+            if gone.is_null() {
+                return released;
+            }
+            backing.release(gone);
+            released += 1;
+        }
+    }
+
+    /// Slabs in existence, and those of them on the list.
+    pub(crate) fn counts(&self) -> (u32, u32) {
+        let _guard = self.lock.lock();
+        (self.nr_slabs.get(), self.nr_partial.get())
+    }
+
+    fn push(&self, slab: *mut Slab) {
+        let last = self.last.get();
+        // SAFETY: under the lock; both exist.
+        unsafe {
+            (*slab).next.set(core::ptr::null_mut());
+            (*slab).prev.set(last);
+            if last.is_null() {
+                self.first.set(slab);
+            } else {
+                (*last).next.set(slab);
+            }
+        }
+        self.last.set(slab);
+        self.nr_partial.set(self.nr_partial.get() + 1);
+    }
+
+    fn unlink(&self, slab: *mut Slab) {
+        // SAFETY: under the lock; the slab is on the list, so its neighbours are slabs too.
+        unsafe {
+            let (next, prev) = ((*slab).next.get(), (*slab).prev.get());
+            if prev.is_null() {
+                self.first.set(next);
+            } else {
+                (*prev).next.set(next);
+            }
+            if next.is_null() {
+                self.last.set(prev);
+            } else {
+                (*next).prev.set(prev);
+            }
+        }
+        self.nr_partial.set(self.nr_partial.get() - 1);
+    }
+}

@@ -1,0 +1,248 @@
+//! One slab: 64 KiB of objects of one size, and a bitmap in which 1 means free.
+//!
+//! The record lies over the page descriptors of the slab's own sixteen pages: out of line, so no overflow of an object
+//! reaches it, and free of cost. Objects carry no links: any thread gives objects back with one `fetch_or` a word, and a
+//! bit that was already set is a double free.
+//!
+//! # States
+//!
+//! `state` is one atomic word: two bits of state, and above them the number of objects in use, plus one (the *pin*) while a
+//! heap holds the slab.
+//!
+//! | state | meaning | who may take objects |
+//! |---|---|---|
+//! | `Current` | held by exactly one heap | that heap |
+//! | `Partial` | on the list of its cache | nobody |
+//! | `Full` | on no list; the holder found no free object | nobody |
+//!
+//! | move | who | how |
+//! |---|---|---|
+//! | new -> Current | creator | before the granule byte is published |
+//! | Partial -> Current | taker | under the cache's lock, leaving the list |
+//! | Current -> Full | holder | one `fetch_add` (AcqRel), then the holder looks again, see below |
+//! | Full -> Partial | whoever freed an object and saw Full; or the ex-holder who saw a free bit | under the lock |
+//! | Current -> Partial | holder (thread exit) | under the lock |
+//! | Partial -> gone | whoever saw the last object come back | under the lock, if nothing is in use |
+//!
+//! # Why nothing is lost and nothing is used after it is gone
+//!
+//! *Freeing* is: set bits (Release), then subtract from `state` (AcqRel) and look at the old value. *Becoming full* is: change
+//! `state` (AcqRel), then look at the bits. The two changes of `state` are ordered. If the free comes second it sees Full and
+//! puts the slab on the list; if it comes first, its bits are visible to the holder's second look. Either way a slab with a
+//! free object is held or listed.
+//!
+//! A freer's last unconditional touch is its subtraction: until then the objects it frees still count, so the slab cannot go.
+//! After it, the slab may be gone and the granule be anything; so whoever has reason to come back (saw Full, or saw the
+//! count reach zero) takes the cache's lock and asks the granule table first: under this lock slabs of this class neither
+//! appear on nor leave the list, and a granule that no longer has this class is left alone. The pin keeps the slab alive
+//! for an ex-holder's second look.
+
+use crate::sync::{AtomicU32, AtomicU64, Ordering};
+use core::cell::Cell;
+
+/// log2 of the bytes of a slab.
+pub(crate) const SLAB_SHIFT: u32 = 16;
+
+/// Bytes of a slab.
+pub(crate) const SLAB_BYTES: usize = 1 << SLAB_SHIFT;
+
+const STATE_MASK: u32 = 3;
+const IN_USE: u32 = 4;
+
+/// See the module's table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub(crate) enum State {
+    Current = 0,
+    Partial = 1,
+    Full = 2,
+}
+
+/// What a change of `state` found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Found {
+    pub(crate) state: State,
+    /// Objects in use (and the pin) afterwards.
+    pub(crate) in_use: u32,
+}
+
+impl Found {
+    fn new(word: u32) -> Found {
+        let state = match word & STATE_MASK {
+            0 => State::Current,
+            1 => State::Partial,
+            _ => State::Full,
+        };
+        Found { state, in_use: word / IN_USE }
+    }
+}
+
+/// A bit was set already: the object had been freed before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct DoubleFree {
+    /// The bits that were set already.
+    pub(crate) bits: u64,
+}
+
+/// Words of bitmap in the record itself; slabs with more objects have theirs in the bitmap table.
+pub(crate) const OWN_WORDS: usize = 24;
+
+/// The record of a slab. Everything but the words of the bitmap and `state` is constant while the slab exists, or guarded
+/// by the cache's lock (`next`, `prev`).
+#[repr(C, align(64))]
+pub(crate) struct Slab {
+    /// The descriptor of the first page (`page::Page`), for those who ask the page map.
+    pub(crate) head: [u32; 4],
+    state: AtomicU32,
+    pub(crate) objects: u16,
+    words: u16,
+    pub(crate) next: Cell<*mut Slab>,
+    pub(crate) prev: Cell<*mut Slab>,
+    bits: Cell<*const AtomicU64>,
+    base: *mut u8,
+    size: u32,
+    reserved: u32,
+    own: [AtomicU64; OWN_WORDS],
+}
+
+#[cfg(not(loom))]
+const _: () = assert!(size_of::<Slab>() == 256);
+
+impl Slab {
+    /// Makes a slab with all objects free, held by the caller, in `place`.
+    ///
+    /// # Safety
+    /// `place` is writable, nobody else looks at it as a slab, and `more_bits` points to enough zeroed words if `objects`
+    /// exceeds what the record holds. `base` is where the objects are.
+    pub(crate) unsafe fn init(
+        place: *mut Slab,
+        head: [u32; 4],
+        base: *mut u8,
+        size: u32,
+        objects: u16,
+        more_bits: *const AtomicU64,
+    ) {
+        let words = objects.div_ceil(64);
+        let full = |word: u16| {
+            let n = objects.saturating_sub(word * 64).min(64);
+            if n == 0 { 0 } else { u64::MAX >> (64 - n) }
+        };
+        let outside = words as usize > OWN_WORDS;
+        // SAFETY: by the caller.
+        unsafe {
+            place.write(Slab {
+                head,
+                state: AtomicU32::new(State::Current as u32 + IN_USE),
+                objects,
+                words,
+                next: Cell::new(core::ptr::null_mut()),
+                prev: Cell::new(core::ptr::null_mut()),
+                bits: Cell::new(more_bits),
+                base,
+                size,
+                reserved: 0,
+                own: core::array::from_fn(|i| AtomicU64::new(if outside { 0 } else { full(i as u16) })),
+            });
+            let slab = &*place;
+            if outside {
+                for word in 0..words {
+                    (*more_bits.add(word as usize)).store(full(word), Ordering::Relaxed);
+                }
+            } else {
+                slab.bits.set(slab.own.as_ptr());
+            }
+        }
+    }
+
+    #[inline]
+    fn word(&self, index: usize) -> &AtomicU64 {
+        debug_assert!(index < self.words as usize);
+        // SAFETY: `bits` points to `words` words, by `init`.
+        unsafe { &*self.bits.get().add(index) }
+    }
+
+    /// Where the objects start.
+    #[inline]
+    pub(crate) fn base(&self) -> *mut u8 {
+        self.base
+    }
+
+    /// Takes up to `want` free objects, lowest addresses first, and stores them downwards from below `end`: a stack filled
+    /// with them yields ascending addresses. Only for the holder.
+    ///
+    /// # Safety
+    /// There is room for `want` pointers below `end`; the caller holds the slab.
+    pub(crate) unsafe fn take(&self, end: *mut *mut u8, want: usize) -> usize {
+        let mut got = 0;
+        for index in 0..self.words as usize {
+            let word = self.word(index);
+            // Only the holder clears bits, so what is seen free stays free until the fetch_and.
+            let free = word.load(Ordering::Relaxed);
+            let mut rest = free;
+            while rest != 0 && got < want {
+                let object = index * 64 + rest.trailing_zeros() as usize;
+                got += 1;
+                // SAFETY: room by the caller; the object lies in the slab.
+                unsafe { end.sub(got).write(self.base.add(object * self.size as usize)) };
+                rest &= rest - 1;
+            }
+            if rest != free {
+                // Acquire: whatever the freeing threads did with the objects happens before their next use.
+                word.fetch_and(!(free ^ rest), Ordering::Acquire);
+            }
+            if got == want {
+                break;
+            }
+        }
+        if got != 0 {
+            // Before any of the objects is known outside, so their frees come after.
+            self.state.fetch_add(got as u32 * IN_USE, Ordering::Relaxed);
+        }
+        got
+    }
+
+    /// Marks objects of one word as free; they still count as in use until [`Slab::settle`].
+    #[inline]
+    pub(crate) fn put(&self, index: usize, mask: u64) -> Result<(), DoubleFree> {
+        // Release: what the program did with the objects happens before their next use.
+        let old = self.word(index).fetch_or(mask, Ordering::Release);
+        if old & mask != 0 { Err(DoubleFree { bits: old & mask }) } else { Ok(()) }
+    }
+
+    /// Whether an object is free. A snapshot.
+    pub(crate) fn is_free(&self, object: usize) -> bool {
+        self.word(object / 64).load(Ordering::Relaxed) >> (object % 64) & 1 != 0
+    }
+
+    /// Subtracts `count` objects from those in use. After this the slab may be gone.
+    #[inline]
+    pub(crate) fn settle(&self, count: u32) -> Found {
+        let old = self.state.fetch_sub(count * IN_USE, Ordering::AcqRel);
+        Found::new(old - count * IN_USE)
+    }
+
+    /// The holder's last step: nothing free was found. True if, on looking again, something is.
+    pub(crate) fn become_full(&self) -> bool {
+        let old = self.state.fetch_add(State::Full as u32 - State::Current as u32, Ordering::AcqRel);
+        debug_assert_eq!(old & STATE_MASK, State::Current as u32);
+        (0..self.words as usize).any(|index| self.word(index).load(Ordering::Relaxed) != 0)
+    }
+
+    /// Takes the holder's pin.
+    pub(crate) fn pin(&self) {
+        self.state.fetch_add(IN_USE, Ordering::Relaxed);
+    }
+
+    /// State and count now. Stable only as the table says.
+    pub(crate) fn look(&self) -> Found {
+        Found::new(self.state.load(Ordering::Acquire))
+    }
+
+    /// Changes the state. Only under the cache's lock, which orders all moves but Current -> Full; and that one is made by
+    /// the holder, who is the caller if `from` is Current.
+    pub(crate) fn change(&self, from: State, to: State) {
+        let delta = (to as u32).wrapping_sub(from as u32);
+        let old = self.state.fetch_add(delta, Ordering::AcqRel);
+        debug_assert_eq!(old & STATE_MASK, from as u32);
+    }
+}

@@ -1,0 +1,293 @@
+//! The buddy system: power-of-two blocks of pages, orders 0 (4 KiB) to 10 (4 MiB), split in halves and merged with their
+//! buddies (Linux `mm/page_alloc.c`).
+//!
+//! Free lists are kept per order and per migrate type. A 2 MiB *pageblock* belongs to one type, so that what lives long
+//! does not sit in the middle of what comes and goes, and big blocks stay whole. When a type runs out it takes the largest
+//! block of another and, if that covers at least half a pageblock, the pageblocks with it.
+//!
+//! Invariants (held between calls):
+//! * a page's tag is `Buddy` exactly if it heads a free block; its order and type are in the tag; blocks are aligned to
+//!   their size and disjoint;
+//! * no two buddies of the same order below the largest are both free;
+//! * a pageblock's type only decides where its free pages are listed.
+//!
+//! Besides power-of-two blocks there are exact counts: [`Buddy::alloc_exact`] gives the tail of the block back at once, so
+//! a run of 257 pages costs 257 pages; [`Buddy::free_range`] takes any range apart into aligned blocks.
+//!
+//! This file is pure arithmetic on descriptors: no lock, no system call. The zone provides both.
+
+use crate::page::{Kind, PageIndex, PageList, PageMap, Tag};
+
+/// log2 of a block's pages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(transparent)]
+pub(crate) struct Order(u8);
+
+impl Order {
+    /// The largest order: 1,024 pages, 4 MiB, one chunk of the reservation.
+    pub(crate) const MAX: Order = Order(10);
+
+    pub(crate) const fn new(order: u8) -> Order {
+        assert!(order <= 10);
+        Order(order)
+    }
+
+    /// The smallest order with at least `pages` pages, if there is one.
+    pub(crate) fn for_pages(pages: u32) -> Option<Order> {
+        let order = pages.max(1).next_power_of_two().trailing_zeros() as u8;
+        (order <= Order::MAX.0).then_some(Order(order))
+    }
+
+    #[inline]
+    pub(crate) const fn pages(self) -> u32 {
+        1 << self.0
+    }
+
+    #[inline]
+    pub(crate) const fn get(self) -> u8 {
+        self.0
+    }
+}
+
+/// Number of orders.
+pub(crate) const NR_ORDERS: usize = Order::MAX.0 as usize + 1;
+
+/// Order of a pageblock: 2 MiB, the size of a huge page.
+pub(crate) const PAGEBLOCK_ORDER: Order = Order(9);
+
+/// What a block is for. Blocks of one kind are kept together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum MigrateType {
+    /// Slabs of small objects.
+    Slab = 0,
+    /// Regions of the bins.
+    Chunk = 1,
+    /// Runs handed to the program directly.
+    Direct = 2,
+    /// Stacks of green threads and other things with a fixed life.
+    Stack = 3,
+}
+
+/// Number of migrate types.
+pub(crate) const NR_TYPES: usize = 4;
+
+impl MigrateType {
+    pub(crate) const ALL: [MigrateType; NR_TYPES] =
+        [MigrateType::Slab, MigrateType::Chunk, MigrateType::Direct, MigrateType::Stack];
+
+    fn from_byte(byte: u8) -> MigrateType {
+        MigrateType::ALL[byte as usize & (NR_TYPES - 1)]
+    }
+}
+
+/// The type of every pageblock, indexed by page >> 9.
+#[derive(Clone, Copy)]
+pub(crate) struct PageblockTypes(*mut u8);
+
+// SAFETY: written only under the lock of the zone that owns the pageblock.
+unsafe impl Send for PageblockTypes {}
+
+impl PageblockTypes {
+    /// # Safety
+    /// `base` points to a byte for every pageblock ever asked for.
+    pub(crate) const unsafe fn new(base: *mut u8) -> PageblockTypes {
+        PageblockTypes(base)
+    }
+
+    fn get(&self, index: PageIndex) -> MigrateType {
+        // SAFETY: by `new`.
+        MigrateType::from_byte(unsafe { *self.0.add((index.0 >> PAGEBLOCK_ORDER.0) as usize) })
+    }
+
+    fn set(&self, index: PageIndex, kind: MigrateType) {
+        // SAFETY: by `new`.
+        unsafe { *self.0.add((index.0 >> PAGEBLOCK_ORDER.0) as usize) = kind as u8 }
+    }
+}
+
+struct FreeArea {
+    lists: [PageList; NR_TYPES],
+    blocks: [u32; NR_TYPES],
+}
+
+/// The free blocks of one zone.
+pub(crate) struct Buddy {
+    map: PageMap,
+    pageblocks: PageblockTypes,
+    areas: [FreeArea; NR_ORDERS],
+    free_pages: u32,
+}
+
+impl Buddy {
+    pub(crate) const fn new(map: PageMap, pageblocks: PageblockTypes) -> Buddy {
+        const AREA: FreeArea = FreeArea { lists: [const { PageList::new() }; NR_TYPES], blocks: [0; NR_TYPES] };
+        Buddy { map, pageblocks, areas: [AREA; NR_ORDERS], free_pages: 0 }
+    }
+
+    /// Pages in free blocks.
+    pub(crate) fn free_pages(&self) -> u32 {
+        self.free_pages
+    }
+
+    /// Free blocks of an order and type, as in `/proc/pagetypeinfo`.
+    pub(crate) fn free_blocks(&self, order: Order, kind: MigrateType) -> u32 {
+        self.areas[order.0 as usize].blocks[kind as usize]
+    }
+
+    /// Adds a chunk (a block of the largest order) of pages never seen before.
+    pub(crate) fn add_chunk(&mut self, start: PageIndex, kind: MigrateType) {
+        self.pageblocks.set(start, kind);
+        self.pageblocks.set(start.add(PAGEBLOCK_ORDER.pages()), kind);
+        self.link(start, Order::MAX, kind);
+        self.free_pages += Order::MAX.pages();
+    }
+
+    /// A block of `order` for `kind`, or None if no free block is large enough. Its head's tag is `Inside`; the caller
+    /// gives it a meaning.
+    pub(crate) fn alloc_pages(&mut self, order: Order, kind: MigrateType) -> Option<PageIndex> {
+        let (found, from) = self.find(order, kind).or_else(|| self.find_fallback(order, kind))?;
+        let index = self.areas[found.0 as usize].lists[from as usize].first();
+        self.unlink(index, found, from);
+        self.free_pages -= order.pages();
+        let kind = if from == kind { kind } else { self.steal(index, found, from, kind) };
+        // expand(): give back the upper halves.
+        let mut at = found;
+        while at > order {
+            at = Order(at.0 - 1);
+            self.link(index.add(at.pages()), at, kind);
+        }
+        Some(index)
+    }
+
+    /// Exactly `pages` pages, starting at a multiple of `align` pages (a power of two).
+    pub(crate) fn alloc_exact(&mut self, pages: u32, align: u32, kind: MigrateType) -> Option<PageIndex> {
+        let order = Order::for_pages(pages.max(align))?;
+        let index = self.alloc_pages(order, kind)?;
+        self.free_range(index.add(pages), order.pages() - pages);
+        Some(index)
+    }
+
+    /// Grows a run in place: takes the `more` pages from `start` on, if all of them are free.
+    pub(crate) fn take_range(&mut self, start: PageIndex, more: u32) -> bool {
+        // First look, then take: a failed attempt must change nothing.
+        let mut at = start;
+        let end = start.0 + more;
+        while at.0 < end {
+            let Some((_, order)) = self.free_block_from(at) else { return false };
+            at = at.add(order.pages());
+        }
+        let mut at = start;
+        while at.0 < end {
+            let Some((kind, order)) = self.free_block_from(at) else { return false }; // cannot be: looked at above
+            self.unlink(at, order, kind);
+            self.free_pages -= order.pages();
+            at = at.add(order.pages());
+        }
+        if at.0 > end {
+            self.free_range(PageIndex(end), at.0 - end);
+        }
+        true
+    }
+
+    /// The free block that starts at `index`, if one does.
+    fn free_block_from(&self, index: PageIndex) -> Option<(MigrateType, Order)> {
+        if index.is_aligned(Order::MAX.pages()) {
+            return None; // another chunk; the page map may not be there yet
+        }
+        let tag = self.map.page(index).tag();
+        (tag.kind() == Kind::Buddy).then(|| (MigrateType::from_byte(tag.b()), Order(tag.a())))
+    }
+
+    /// Gives a block back and merges it with its buddies as far as they are free (`__free_one_page`).
+    pub(crate) fn free_pages_order(&mut self, mut index: PageIndex, mut order: Order) {
+        debug_assert!(index.is_aligned(order.pages()));
+        self.free_pages += order.pages();
+        self.map.page(index).set_tag(Tag::INSIDE);
+        while order < Order::MAX {
+            let buddy = PageIndex(index.0 ^ order.pages());
+            let tag = self.map.page(buddy).tag();
+            if tag.kind() != Kind::Buddy || tag.a() != order.0 {
+                break;
+            }
+            self.unlink(buddy, order, MigrateType::from_byte(tag.b()));
+            index = PageIndex(index.0 & !order.pages());
+            order = Order(order.0 + 1);
+        }
+        self.link(index, order, self.pageblocks.get(index));
+    }
+
+    /// Gives any range of pages inside one chunk back, as the aligned blocks it consists of.
+    pub(crate) fn free_range(&mut self, mut start: PageIndex, mut pages: u32) {
+        while pages != 0 {
+            let fits = 31 - pages.leading_zeros();
+            let aligned = start.0.trailing_zeros();
+            let order = Order(fits.min(aligned).min(Order::MAX.0 as u32) as u8);
+            self.free_pages_order(start, order);
+            start = start.add(order.pages());
+            pages -= order.pages();
+        }
+    }
+
+    /// Calls `each` with every free block, largest orders first.
+    pub(crate) fn for_each_free(&self, mut each: impl FnMut(PageIndex, Order)) {
+        for order in (0..NR_ORDERS).rev() {
+            for list in &self.areas[order].lists {
+                let mut at = list.first();
+                while !at.is_none() {
+                    each(at, Order(order as u8));
+                    at = PageList::after(self.map, at);
+                }
+            }
+        }
+    }
+
+    /// The smallest free block of this type that is large enough.
+    fn find(&self, order: Order, kind: MigrateType) -> Option<(Order, MigrateType)> {
+        (order.0..NR_ORDERS as u8)
+            .find(|&o| !self.areas[o as usize].lists[kind as usize].first().is_none())
+            .map(|o| (Order(o), kind))
+    }
+
+    /// The largest free block of any other type (`__rmqueue_fallback`): large, because what remains of it becomes ours.
+    fn find_fallback(&self, order: Order, kind: MigrateType) -> Option<(Order, MigrateType)> {
+        for o in (order.0..NR_ORDERS as u8).rev() {
+            for from in MigrateType::ALL {
+                if from != kind && !self.areas[o as usize].lists[from as usize].first().is_none() {
+                    return Some((Order(o), from));
+                }
+            }
+        }
+        None
+    }
+
+    /// Decides to which type the rest of a stolen block belongs, and moves whole pageblocks over.
+    fn steal(&mut self, index: PageIndex, found: Order, from: MigrateType, to: MigrateType) -> MigrateType {
+        if found.0 + 1 < PAGEBLOCK_ORDER.0 {
+            return from;
+        }
+        let blocks = (found.pages() / PAGEBLOCK_ORDER.pages()).max(1);
+        for block in 0..blocks {
+            self.pageblocks.set(index.add(block * PAGEBLOCK_ORDER.pages()), to);
+        }
+        to
+    }
+
+    fn link(&mut self, index: PageIndex, order: Order, kind: MigrateType) {
+        self.map.page(index).set_tag(Tag::new(Kind::Buddy, order.0, kind as u8));
+        let area = &mut self.areas[order.0 as usize];
+        area.lists[kind as usize].push(self.map, index);
+        area.blocks[kind as usize] += 1;
+    }
+
+    fn unlink(&mut self, index: PageIndex, order: Order, kind: MigrateType) {
+        self.map.page(index).set_tag(Tag::INSIDE);
+        let area = &mut self.areas[order.0 as usize];
+        area.lists[kind as usize].remove(self.map, index);
+        area.blocks[kind as usize] -= 1;
+    }
+}
+
+#[cfg(test)]
+#[path = "buddy_tests.rs"]
+mod tests;

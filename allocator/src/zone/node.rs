@@ -1,0 +1,163 @@
+//! What belongs to one NUMA node: its zone, its bins, and its slab caches. Made on first use, kept for good.
+
+use crate::bins::Bins;
+use crate::lock::Lock;
+use crate::memblock::{GRANULE_SHIFT, MEMBLOCK, NODE_AREA, NodeId, granule};
+use crate::page::{Kind, PageIndex, Tag};
+use crate::slab::cache::{BARN_BATCHES, Backing, Cache};
+use crate::slab::size_class::{CAPACITIES, Class, NR_SLAB_CLASSES, size_of_class};
+use crate::slab::slab::{OWN_WORDS, SLAB_BYTES, Slab};
+use crate::zone::Zone;
+use crate::zone::buddy::{MigrateType, Order};
+use core::sync::atomic::{
+    AtomicPtr,
+    Ordering::{Acquire, Relaxed, Release},
+};
+
+/// Bytes a barn holds at most: what a consumer may be ahead of a producer before objects go back to their slabs.
+const BARN_BYTES: usize = 64 << 10;
+
+/// Objects that move between a sheaf and the barn at once: half a sheaf.
+#[inline]
+pub(crate) fn batch_of(class: Class) -> usize {
+    CAPACITIES[class as usize].div_ceil(2) as usize
+}
+
+const SLAB_ORDER: Order = Order::new((GRANULE_SHIFT - 12) as u8);
+
+/// See the module's text.
+#[repr(C)]
+pub(crate) struct Node {
+    pub(crate) id: NodeId,
+    pub(crate) zone: Zone,
+    pub(crate) bins: Bins,
+    /// By size class; the first is unused.
+    pub(crate) caches: [Cache; NR_SLAB_CLASSES + 1],
+}
+
+static NODES: [AtomicPtr<Node>; crate::memblock::MAX_NODES] =
+    [const { AtomicPtr::new(core::ptr::null_mut()) }; crate::memblock::MAX_NODES];
+static MAKING: Lock = Lock::new();
+
+/// A node's structures; None if there is no memory even for them.
+#[inline]
+pub(crate) fn node(id: NodeId) -> Option<&'static Node> {
+    // SAFETY: nodes are never taken down.
+    unsafe { NODES[id.0 as usize].load(Acquire).as_ref() }.or_else(|| make(id))
+}
+
+/// The node of a page that has been handed out.
+#[inline]
+pub(crate) fn node_of(index: PageIndex) -> &'static Node {
+    let id = MEMBLOCK.node_of(index);
+    // SAFETY: a page in use was given out by its node's zone, so the node exists.
+    unsafe { &*NODES[id.0 as usize].load(Relaxed) }
+}
+
+/// The nodes that exist.
+pub(crate) fn nodes() -> impl Iterator<Item = &'static Node> {
+    // SAFETY: as above.
+    NODES.iter().filter_map(|n| unsafe { n.load(Acquire).as_ref() })
+}
+
+/// The lock under which nodes are made, for `fork.rs`.
+pub(crate) fn lock() -> &'static Lock {
+    &MAKING
+}
+
+#[cold]
+fn make(id: NodeId) -> Option<&'static Node> {
+    if !MEMBLOCK.ensure_ready() {
+        return None;
+    }
+    let _guard = MAKING.lock();
+    let slot = &NODES[id.0 as usize];
+    let known = slot.load(Acquire);
+    if !known.is_null() {
+        // SAFETY: nodes are never taken down.
+        return Some(unsafe { &*known });
+    }
+    let area = MEMBLOCK.node_area(id);
+    if area.is_null() {
+        return None;
+    }
+    let place = area.cast::<Node>();
+    // SAFETY: the area is ours, zeroed, aligned to a page and large enough (asserted below); nobody sees it before `store`.
+    unsafe {
+        place.write(Node {
+            id,
+            zone: Zone::new(id),
+            bins: Bins::new(),
+            caches: core::array::from_fn(|_| Cache::new()),
+        });
+        let mut barn = area.add(size_of::<Node>().next_multiple_of(64)).cast::<*mut u8>();
+        for class in 1..=NR_SLAB_CLASSES {
+            let batch = batch_of(class as Class);
+            let fits = BARN_BYTES / (batch * size_of_class(class as Class));
+            let capacity = fits.clamp(1, BARN_BATCHES);
+            (*place).caches[class].init_barn(barn, batch as u32, capacity as u32);
+            barn = barn.add(batch * capacity);
+        }
+        debug_assert!(barn.addr() <= area.addr() + NODE_AREA);
+    }
+    slot.store(place, Release);
+    // SAFETY: just made.
+    Some(unsafe { &*place })
+}
+
+const _: () = assert!(size_of::<Node>() + (NR_SLAB_CLASSES + 1) * BARN_BATCHES * 31 * 8 < NODE_AREA);
+
+/// The layers below a size class's cache.
+pub(crate) struct SlabBacking<'a> {
+    pub(crate) node: &'a Node,
+    pub(crate) class: Class,
+}
+
+/// The page a slab's record lies over.
+pub(crate) fn slab_page(slab: *mut Slab) -> PageIndex {
+    let table = MEMBLOCK.granule_descriptors(PageIndex(0));
+    PageIndex(((slab.addr() - table.addr()) / size_of::<crate::page::Page>()) as u32)
+}
+
+/// The record of the slab a page of its granule belongs to.
+#[inline]
+pub(crate) fn slab_at(index: PageIndex) -> *mut Slab {
+    MEMBLOCK.granule_descriptors(PageIndex(index.0 & !15)).cast()
+}
+
+impl Backing for SlabBacking<'_> {
+    fn new_slab(&self) -> *mut Slab {
+        let Some(pages) = self.node.zone.alloc_pages(SLAB_ORDER, MigrateType::Slab) else {
+            return core::ptr::null_mut();
+        };
+        let slab = slab_at(pages.start);
+        let size = size_of_class(self.class);
+        let objects = (SLAB_BYTES / size) as u16;
+        let more_bits = if objects as usize > OWN_WORDS * 64 {
+            MEMBLOCK.granule_bitmap(pages.start).cast()
+        } else {
+            core::ptr::null_mut()
+        };
+        let head = [Tag::new(Kind::Slab, self.class, MigrateType::Slab as u8).0, 0, 0, 0];
+        // SAFETY: the granule is ours alone, so are its descriptors and its entry in the bitmap table.
+        unsafe { Slab::init(slab, head, MEMBLOCK.address_of(pages.start), size as u32, objects, more_bits) };
+        // Release: whoever reads this byte reads the record as it is now.
+        MEMBLOCK.granule(pages.start).store(self.class, Release);
+        slab
+    }
+
+    fn is_ours(&self, slab: *mut Slab) -> bool {
+        MEMBLOCK.granule(slab_page(slab)).load(Acquire) == self.class
+    }
+
+    fn retire(&self, slab: *mut Slab) {
+        MEMBLOCK.granule(slab_page(slab)).store(granule::NONE, Relaxed);
+    }
+
+    fn release(&self, slab: *mut Slab) {
+        let start = slab_page(slab);
+        // SAFETY: retired, so the record is the caller's alone. Zeroes are `Inside` tags.
+        unsafe { slab.cast::<u8>().write_bytes(0, size_of::<Slab>()) };
+        self.node.zone.free_exact(start, SLAB_ORDER.pages());
+    }
+}
