@@ -6,12 +6,6 @@
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
-    // Until the core says `no_std` itself, the library cannot either.
-    println!("cargo:rustc-check-cfg=cfg(core_with_std)");
-    println!("cargo:rerun-if-changed=../allocator/src/lib.rs");
-    if !std::fs::read_to_string("../allocator/src/lib.rs").is_ok_and(|core| core.contains("no_std")) {
-        println!("cargo:rustc-cfg=core_with_std");
-    }
     for argument in [
         // The name programs record; 0 until the interface is declared stable.
         "-Wl,-soname,libfairground.so.0",

@@ -53,13 +53,13 @@ const char *fairground_version(void) FAIRGROUND_NOTHROW;
  * while these allocate, the numbers may disagree a little with one another.
  */
 struct fairground_totals {
-    size_t mapped;     /* mapped from the system for blocks, whether in use or not */
-    size_t in_use;     /* in blocks that the program holds, rounded up to what malloc_usable_size says */
-    size_t free;       /* mapped and not in use: caches, and pages not yet given back */
-    size_t huge;       /* the part of in_use in blocks that have their own mapping */
+    size_t mapped;     /* obtained from the system for blocks, whether in use or not */
+    size_t in_use;     /* in blocks of the program and in the caches of threads, in whole slabs and pages */
+    size_t free;       /* free pages and chunks, whether they occupy memory or not */
+    size_t dirty;      /* free and still occupying memory: what malloc_trim may give back */
+    size_t huge;       /* the part of in_use in blocks that have a mapping of their own */
     size_t huge_count; /* how many such blocks there are (a count, not bytes) */
-    size_t metadata;   /* mapped for the allocator's own tables */
-    size_t peak;       /* the largest value mapped has had */
+    size_t metadata;   /* address space set aside for the allocator's own tables */
 };
 
 /*

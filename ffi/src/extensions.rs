@@ -16,10 +16,10 @@ struct FairgroundTotals {
     mapped: usize,
     in_use: usize,
     free: usize,
+    dirty: usize,
     huge: usize,
     huge_count: usize,
     metadata: usize,
-    peak: usize,
 }
 
 #[unsafe(no_mangle)]
@@ -32,8 +32,16 @@ unsafe extern "C" fn fairground_get_totals(out: *mut u8, size: usize) -> c_int {
     if out.is_null() || size == 0 {
         return libc::EINVAL;
     }
-    let core_malloc::Totals { mapped, in_use, free, huge, huge_count, metadata, peak } = core_malloc::totals();
-    let totals = FairgroundTotals { mapped, in_use, free, huge, huge_count, metadata, peak };
+    let core = core_malloc::totals();
+    let totals = FairgroundTotals {
+        mapped: core.mapped.saturating_add(core.huge),
+        in_use: core.in_use,
+        free: core.free,
+        dirty: core.dirty,
+        huge: core.huge,
+        huge_count: core.huge_count,
+        metadata: core.metadata,
+    };
     let known = size.min(size_of::<FairgroundTotals>());
     // SAFETY: the caller says that `size` bytes at `out` are its own; `known` is at most that, and at most the size of
     // `totals`, which has no padding.

@@ -24,14 +24,14 @@
 //! * **Nothing here allocates, and `free` leaves errno alone.** The core sets `ENOMEM` itself whenever it returns null;
 //!   this crate sets errno only for errors of the caller (`EINVAL`, and products that overflow).
 
-#![cfg_attr(all(panic = "abort", not(core_with_std)), no_std)]
+#![cfg_attr(panic = "abort", no_std)]
 
 mod cxx;
 mod cxx_slow;
 mod extensions;
 mod line;
 mod malloc_api;
-#[cfg(all(panic = "abort", not(core_with_std)))]
+#[cfg(panic = "abort")]
 mod panic;
 mod statistics;
 mod tuning;

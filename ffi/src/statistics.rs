@@ -4,13 +4,14 @@
 //! is made here: 'huge' blocks are those with their own mapping, everything else is one heap, and
 //!
 //! ```text
-//!   arena    = mapped - huge          uordblks = in use - huge         fordblks = free
-//!   hblkhd   = huge, hblks = how many                                  keepcost = free: what malloc_trim may return
+//!   arena    = mapped, but for huge blocks      uordblks = in use - huge      fordblks = free
+//!   hblkhd   = huge, hblks = how many                                         keepcost = dirty: what malloc_trim may return
 //! ```
 //!
 //! There are no fast bins in glibc's sense, so `smblks` and `fsmblks` are 0, and the free blocks are not counted one by
 //! one: `ordblks` is 1 if there are any. `mallinfo` has ints; a size that does not fit is INT_MAX, where glibc wraps
-//! round. Counters are read without stopping other threads: they may disagree by what happened meanwhile.
+//! round. No peak is kept: where glibc's XML has a maximum, the present value stands. Counters are read without stopping
+//! other threads: they may disagree by what happened meanwhile.
 //!
 //! Nothing here allocates. malloc_info prints by `fputs` to the stream it is given (a stream that has no buffer yet
 //! makes its own), malloc_stats by write(2).
@@ -53,7 +54,7 @@ struct MallInfo {
 fn info() -> MallInfo2 {
     let totals = core_malloc::totals();
     MallInfo2 {
-        arena: totals.mapped.saturating_sub(totals.huge),
+        arena: totals.mapped,
         ordblks: usize::from(totals.free > 0),
         smblks: 0,
         hblks: totals.huge_count,
@@ -62,7 +63,7 @@ fn info() -> MallInfo2 {
         fsmblks: 0,
         uordblks: totals.in_use.saturating_sub(totals.huge),
         fordblks: totals.free,
-        keepcost: totals.free,
+        keepcost: totals.dirty,
     }
 }
 
@@ -99,7 +100,7 @@ extern "C" fn __libc_mallinfo() -> MallInfo {
 }
 
 /// The elements that glibc prints for each heap and again for all of them.
-fn describe(xml: &mut Line, free: usize, free_count: usize, system: usize, peak: usize, mmap: Option<(usize, usize)>) {
+fn describe(xml: &mut Line, info: &MallInfo2, mmap: bool) {
     let element = |xml: &mut Line, name: &str, kind: &str, count: Option<usize>, size: usize| {
         xml.text("<").text(name).text(" type=\"").text(kind);
         if let Some(count) = count {
@@ -108,14 +109,14 @@ fn describe(xml: &mut Line, free: usize, free_count: usize, system: usize, peak:
         xml.text("\" size=\"").number(size).text("\"/>\n");
     };
     element(xml, "total", "fast", Some(0), 0);
-    element(xml, "total", "rest", Some(free_count), free);
-    if let Some((count, size)) = mmap {
-        element(xml, "total", "mmap", Some(count), size);
+    element(xml, "total", "rest", Some(info.ordblks), info.fordblks);
+    if mmap {
+        element(xml, "total", "mmap", Some(info.hblks), info.hblkhd);
     }
-    element(xml, "system", "current", None, system);
-    element(xml, "system", "max", None, peak);
-    element(xml, "aspace", "total", None, system);
-    element(xml, "aspace", "mprotect", None, system);
+    element(xml, "system", "current", None, info.arena);
+    element(xml, "system", "max", None, info.arena);
+    element(xml, "aspace", "total", None, info.arena);
+    element(xml, "aspace", "mprotect", None, info.arena);
 }
 
 /// Prints the state as XML in glibc's format, version 1. Returns `EINVAL` for any option but 0, -1 if the stream fails.
@@ -125,13 +126,11 @@ unsafe extern "C" fn malloc_info(options: c_int, stream: *mut FILE) -> c_int {
         return EINVAL;
     }
     let info = info();
-    // The core keeps one peak, of everything mapped.
-    let peak = core_malloc::totals().peak.max(info.arena);
     let mut xml = Line::new();
     xml.text("<malloc version=\"1\">\n<heap nr=\"0\">\n<sizes>\n</sizes>\n");
-    describe(&mut xml, info.fordblks, info.ordblks, info.arena, peak, None);
+    describe(&mut xml, &info, false);
     xml.text("</heap>\n");
-    describe(&mut xml, info.fordblks, info.ordblks, info.arena, peak, Some((info.hblks, info.hblkhd)));
+    describe(&mut xml, &info, true);
     xml.text("</malloc>\n");
     // SAFETY: the caller passes an open stream; the text ends with a zero byte.
     if unsafe { libc::fputs(xml.as_c_str().as_ptr(), stream) } < 0 { -1 } else { 0 }
@@ -153,6 +152,6 @@ extern "C" fn malloc_stats() {
     row("mmap regions    ", info.hblks);
     row("mmap bytes      ", info.hblkhd);
     row("metadata bytes  ", totals.metadata);
-    row("max system bytes", totals.peak);
+    row("dirty free bytes", totals.dirty);
     text.write_to_stderr();
 }

@@ -16,5 +16,5 @@ int use_the_header(void)
     free_sized(malloc(10), 10);
     free_aligned_sized(NULL, 64, 128);
     return fairground_version()[0] == '\0' || totals.mapped < totals.huge || totals.free + totals.in_use == 0
-        || totals.metadata + totals.peak == 0 || totals.huge_count > totals.huge;
+        || totals.metadata + totals.dirty == 0 || totals.huge_count > totals.huge;
 }
