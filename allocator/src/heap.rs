@@ -32,8 +32,8 @@ use crate::memblock::{MEMBLOCK, NodeId, granule};
 use crate::page::{Kind, PageIndex, Tag};
 use crate::report::{Misuse, misuse};
 use crate::slab::size_class::{
-    CAPACITIES, Class, NR_CLASSES, NR_SLAB_CLASSES, NR_SLOTS, OFFSETS, RECIPROCALS, SHEAF_MAX, SMALL_CLASSES,
-    SMALL_ENTRIES, size_of_class,
+    CAPACITIES, CLASS_MAX, Class, MEDIUM_CLASSES, MEDIUM_ENTRIES, MEDIUM_SHIFT, NR_CLASSES, NR_SLAB_CLASSES, NR_SLOTS,
+    OFFSETS, RECIPROCALS, SHEAF_MAX, SMALL_CLASSES, SMALL_ENTRIES, SMALL_MAX, SMALL_SHIFT, size_of_class,
 };
 use crate::slab::slab::{SLAB_BYTES, Slab};
 use crate::zone::buddy::MigrateType;
@@ -56,9 +56,13 @@ pub struct Heap {
     pub(crate) top: [Cell<*mut *mut u8>; NR_SHEAVES],
     /// Where pushing ends.
     pub(crate) limit: [Cell<*mut *mut u8>; NR_SHEAVES],
-    /// Class by size, up to 1 KiB: here, because this is in the cache anyway and needs no address of its own.
+    /// Class by size, up to 1 KiB and up to 256 KiB: the tables of `size_class`, here because their address is at hand.
     pub(crate) small_classes: [u8; SMALL_ENTRIES],
+    pub(crate) medium_classes: [u8; MEDIUM_ENTRIES],
 }
+
+// The hot part fills one page, not two.
+const _: () = assert!(size_of::<Heap>() <= 4096);
 
 /// A heap that belongs to a thread.
 #[repr(C)]
@@ -94,6 +98,7 @@ const fn sentinel() -> Sentinel {
         top: [const { Cell::new(ABOVE_NULL) }; NR_SHEAVES],
         limit: [const { Cell::new(null_mut()) }; NR_SHEAVES],
         small_classes: [0; SMALL_ENTRIES],
+        medium_classes: [0; MEDIUM_ENTRIES],
     })
 }
 
@@ -201,6 +206,7 @@ fn make(node: &'static Node, next: *mut ThreadHeap) -> Option<*mut ThreadHeap> {
             h.hot.limit[class].set(if is_class { base } else { null_mut() });
         }
         (&raw mut (*heap).hot.small_classes).write(SMALL_CLASSES);
+        (&raw mut (*heap).hot.medium_classes).write(MEDIUM_CLASSES);
         (&raw mut (*heap).node).write(node);
         (&raw mut (*heap).next).write(next);
         h.in_use.store(true, Relaxed);
@@ -268,9 +274,14 @@ impl ThreadHeap {
         self.node
     }
 
-    /// Pops from a class's sheaf; null if it is empty.
-    #[inline]
+    /// Pops from a class's sheaf; null if it is empty. Nulls that a sized free of null pushed are dropped: they hide what is
+    /// below them from the fast path.
     pub(crate) fn pop(&self, class: Class) -> *mut u8 {
+        let (top, base) = (&self.hot.top[class as usize], self.base(class));
+        // SAFETY: slots from base to top are the sheaf's.
+        while top.get() > base && unsafe { *top.get().sub(1) }.is_null() {
+            top.set(top.get().wrapping_sub(1));
+        }
         // SAFETY: a heap of this thread.
         unsafe { Heap::pop(&self.hot, class as usize) }
     }
@@ -439,6 +450,26 @@ impl ThreadHeap {
 }
 
 impl Heap {
+    /// The class of a size from 1 to 256 KiB, for sizes the compiler does not know; None for others, 0 among them.
+    ///
+    /// # Safety
+    /// `heap` is this thread's (or a sentinel, for which every class is 0, and that sheaf is empty and full).
+    #[inline(always)]
+    pub(crate) unsafe fn class_of(heap: *const Heap, size: usize) -> Option<usize> {
+        let last = size.wrapping_sub(1); // size 0 becomes huge
+        // SAFETY: by the caller; the indices are below the tables' lengths.
+        unsafe {
+            if last < SMALL_MAX {
+                Some(*(*heap).small_classes.as_ptr().add(last >> SMALL_SHIFT) as usize)
+            } else if last < CLASS_MAX {
+                // Opaque, or the compiler merges both look-ups into one with a variable shift, two instructions longer.
+                Some(arch::opaque(*(*heap).medium_classes.as_ptr().add(last >> MEDIUM_SHIFT) as usize))
+            } else {
+                None
+            }
+        }
+    }
+
     /// Pops the newest object of a sheaf; null if it is empty.
     ///
     /// # Safety
@@ -511,7 +542,7 @@ pub(crate) fn alloc_direct(class: Class) -> *mut u8 {
 /// Returns objects that were in a sheaf to their slabs or to the bins. This is where a wrong pointer shows at the latest.
 pub(crate) fn give_back(class: Class, objects: &[*mut u8], strictness: Strictness) {
     if class as usize > NR_SLAB_CLASSES {
-        for &chunk in objects {
+        for &chunk in objects.iter().filter(|chunk| !chunk.is_null()) {
             give_back_chunk(chunk, class, strictness);
         }
         return;
@@ -522,6 +553,9 @@ pub(crate) fn give_back(class: Class, objects: &[*mut u8], strictness: Strictnes
     let mut run = Run { slab: null_mut(), page: PageIndex::NONE, word: 0, mask: 0, count: 0 };
     for &object in objects {
         let address = object.addr();
+        if object.is_null() {
+            continue; // a sized free of null
+        }
         let Some(index) = MEMBLOCK.index_of(address) else { misuse("free", address, Misuse::Foreign) };
         if MEMBLOCK.granule(index).load(Relaxed) != class {
             wrong_class(address, index, size);

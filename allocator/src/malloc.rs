@@ -25,8 +25,7 @@ use crate::memblock::{GRANULE_SHIFT, MEMBLOCK, NodeId, TABLE_GRANULES, granule};
 use crate::page::{Kind, PageIndex, Tag};
 use crate::report::{Misuse, misuse};
 use crate::slab::size_class::{
-    CLASS_MAX, Class, MEDIUM_CLASSES, MEDIUM_SHIFT, NR_CLASSES, NR_SLAB_CLASSES, RECIPROCALS, SMALL_ENTRIES,
-    SMALL_SHIFT, class_for, class_of, size_of_class,
+    CLASS_MAX, Class, NR_CLASSES, NR_SLAB_CLASSES, RECIPROCALS, class_for, class_of, size_of_class,
 };
 use crate::slab::slab::SLAB_BYTES;
 use crate::zone::buddy::{MigrateType, Order};
@@ -56,19 +55,10 @@ const REQUEST_MAX: usize = isize::MAX as usize - (4 << 20);
 #[inline(always)]
 pub fn malloc(size: usize) -> *mut u8 {
     let heap = heap_pointer();
-    // SAFETY: this thread's heap or a sentinel; sheaves come from the tables.
+    // SAFETY: this thread's heap or a sentinel; sheaves come from its tables.
     unsafe {
-        let small = size.wrapping_sub(1) >> SMALL_SHIFT; // size 0 becomes huge and leaves the fast path
-        let object = if small < SMALL_ENTRIES {
-            let class = *(*heap).small_classes.as_ptr().add(small);
-            Heap::pop(heap, class as usize)
-        } else {
-            let medium = size.wrapping_sub(1) >> MEDIUM_SHIFT;
-            if medium >= MEDIUM_CLASSES.len() {
-                return malloc_slow(size);
-            }
-            Heap::pop(heap, *MEDIUM_CLASSES.as_ptr().add(medium) as usize)
-        };
+        let Some(class) = Heap::class_of(heap, size) else { return malloc_slow(size) };
+        let object = Heap::pop(heap, class);
         if object.is_null() { malloc_slow(size) } else { object }
     }
 }
@@ -100,8 +90,18 @@ pub unsafe fn free(p: *mut u8) {
 /// As [`free`]; `size` is what the block was last asked for, without a special alignment.
 #[inline(always)]
 pub unsafe fn free_sized(p: *mut u8, size: usize) {
-    // SAFETY: by the caller.
-    unsafe { free_aligned_sized(p, 16, size) }
+    let heap = heap_pointer();
+    // SAFETY: by the caller. A null is pushed like anything else; the slow paths drop it.
+    unsafe {
+        match Heap::class_of(heap, size) {
+            Some(class) => {
+                if !Heap::push(heap, class, p) {
+                    free_slow(p);
+                }
+            }
+            None => free(p),
+        }
+    }
 }
 
 /// Frees a block whose size and alignment are known, without looking anything up.
@@ -110,17 +110,8 @@ pub unsafe fn free_sized(p: *mut u8, size: usize) {
 /// As [`free`]; `size` and `align` are what the block was last asked for.
 #[inline(always)]
 pub unsafe fn free_aligned_sized(p: *mut u8, align: usize, size: usize) {
-    // SAFETY: by the caller; null must not reach a sheaf.
-    unsafe {
-        match class_for(size, align) {
-            Some(class) if !p.is_null() => {
-                if !Heap::push(heap_pointer(), class as usize, p) {
-                    free_sized_slow(p, class);
-                }
-            }
-            _ => free(p),
-        }
-    }
+    // SAFETY: by the caller.
+    unsafe { if align <= 16 { free_sized(p, size) } else { free(p) } }
 }
 
 /// [`free_aligned_sized`] for a block that is known to be one: what `GlobalAlloc::dealloc` may assume.
@@ -487,8 +478,7 @@ fn bad_pointer(call: &str, address: usize, index: PageIndex) -> ! {
         let (size, offset) = (size_of_class(class), address % SLAB_BYTES);
         let number = offset / size;
         let start = address - offset + number * size;
-        let what =
-            if number * size == offset { Misuse::DoubleFree { size } } else { Misuse::Interior { start, size } };
+        let what = if number * size == offset { Misuse::DoubleFree { size } } else { Misuse::Interior { start, size } };
         misuse(call, address, what);
     }
     let map = MEMBLOCK.page_map();

@@ -241,8 +241,7 @@ impl Memblock {
         }
         self.metadata_bytes.store(metadata, Relaxed);
         let first = (metadata / CHUNK) as u32;
-        inner.nodes[0] =
-            NodeRange { next: first, writable: first, end: reserved as u32, step: MIN_STEP_CHUNKS };
+        inner.nodes[0] = NodeRange { next: first, writable: first, end: reserved as u32, step: MIN_STEP_CHUNKS };
         self.first_chunk.store(first, Relaxed);
         self.reserved_pages.store(reserved as u32 * PAGES_PER_CHUNK, Relaxed);
         inner.extra_next = reserved as u32;

@@ -79,9 +79,9 @@ pub(crate) enum Misuse {
 pub(crate) fn misuse(call: &str, address: usize, what: Misuse) -> ! {
     let line = Line::new().text("fairground: ").text(call).text("(").hex(address).text("): ");
     let line = match what {
-        Misuse::Foreign => line.text(
-            "not a pointer from this allocator (another allocator's, a stack or static address, or damaged)",
-        ),
+        Misuse::Foreign => {
+            line.text("not a pointer from this allocator (another allocator's, a stack or static address, or damaged)")
+        }
         Misuse::Interior { start, size: 0 } => {
             line.text("no block starts here; it lies in memory of ours that begins at ").hex(start)
         }
@@ -93,7 +93,9 @@ pub(crate) fn misuse(call: &str, address: usize, what: Misuse) -> ! {
             .text(" bytes at ")
             .hex(start),
         Misuse::NotAllocated => line.text("no block is allocated here (freed before, or damaged)"),
-        Misuse::DoubleFree { size } => line.text("double free: the block of ").number(size).text(" bytes is free already"),
+        Misuse::DoubleFree { size } => {
+            line.text("double free: the block of ").number(size).text(" bytes is free already")
+        }
         Misuse::WrongSize { size, claimed } => line
             .text("wrong size: freed as a block of ")
             .number(claimed)

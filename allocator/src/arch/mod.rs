@@ -19,3 +19,17 @@ mod imp;
 
 pub use imp::heap_pointer;
 pub(crate) use imp::{set_heap_pointer, syscall6};
+
+/// The same value, about which the compiler knows nothing any more. Costs no instruction.
+#[inline(always)]
+pub(crate) fn opaque(value: usize) -> usize {
+    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+    {
+        let mut value = value;
+        // SAFETY: an empty instruction sequence.
+        unsafe { core::arch::asm!("/* {0} */", inout(reg) value, options(pure, nomem, nostack, preserves_flags)) };
+        value
+    }
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    value
+}

@@ -155,7 +155,8 @@ impl Inner {
             MEMBLOCK.granule(pages.start.add(granule_in_region * 16)).store(granule::BINS, Release);
         }
         self.regions += 1;
-        self.arena.add_region(Region { start: unit_at(pages.start), units: order.pages() * UNITS_PER_PAGE }, pages.zeroed);
+        self.arena
+            .add_region(Region { start: unit_at(pages.start), units: order.pages() * UNITS_PER_PAGE }, pages.zeroed);
         true
     }
 

@@ -145,9 +145,8 @@ pub(crate) unsafe fn remap(start: *mut u8, old: usize, new: usize, may_move: boo
 pub(crate) fn write_all(fd: i32, mut bytes: &[u8]) {
     while !bytes.is_empty() {
         // SAFETY: the slice is readable for its length.
-        let r = unsafe {
-            syscall6(libc::SYS_write as usize, [fd as usize, bytes.as_ptr() as usize, bytes.len(), 0, 0, 0])
-        };
+        let r =
+            unsafe { syscall6(libc::SYS_write as usize, [fd as usize, bytes.as_ptr() as usize, bytes.len(), 0, 0, 0]) };
         if r == -(libc::EINTR as isize) {
             continue;
         }

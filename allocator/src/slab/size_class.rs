@@ -22,6 +22,9 @@ pub(crate) const MEDIUM_SHIFT: u32 = 7;
 /// Entries of the fine table.
 pub(crate) const SMALL_ENTRIES: usize = SMALL_MAX >> SMALL_SHIFT;
 
+/// Entries of the coarse table.
+pub(crate) const MEDIUM_ENTRIES: usize = CLASS_MAX >> MEDIUM_SHIFT;
+
 /// Classes 1 to this are served by slabs.
 pub(crate) const NR_SLAB_CLASSES: usize = 56;
 
@@ -65,19 +68,23 @@ const fn classes<const N: usize>(shift: u32) -> [u8; N] {
 pub(crate) const SMALL_CLASSES: [u8; SMALL_ENTRIES] = classes(SMALL_SHIFT);
 
 /// Class by `(size - 1) >> MEDIUM_SHIFT`, right above 1 KiB, where every class is a multiple of the step.
-pub(crate) static MEDIUM_CLASSES: [u8; CLASS_MAX >> MEDIUM_SHIFT] = classes(MEDIUM_SHIFT);
+pub(crate) const MEDIUM_CLASSES: [u8; MEDIUM_ENTRIES] = classes(MEDIUM_SHIFT);
 
 /// The same as a constant, for sizes known to the compiler.
 const SIZES_CONST: [u32; NR_CLASSES] = sizes();
 
-/// The class for a size between 1 and [`CLASS_MAX`].
+static SMALL: [u8; SMALL_ENTRIES] = SMALL_CLASSES;
+static MEDIUM: [u8; MEDIUM_ENTRIES] = MEDIUM_CLASSES;
+
+/// The class for a size between 1 and [`CLASS_MAX`]; a constant if the size is one.
 #[inline(always)]
 pub(crate) fn class_of(size: usize) -> Class {
     debug_assert!(size - 1 < CLASS_MAX);
+    // The masks change nothing; they spare the bounds check.
     if size <= SMALL_MAX {
-        SMALL_CLASSES[((size - 1) >> SMALL_SHIFT) & (SMALL_ENTRIES - 1)]
+        SMALL[((size - 1) >> SMALL_SHIFT) & (SMALL_ENTRIES - 1)]
     } else {
-        MEDIUM_CLASSES[((size - 1) >> MEDIUM_SHIFT) & (MEDIUM_CLASSES.len() - 1)]
+        MEDIUM[((size - 1) >> MEDIUM_SHIFT) & (MEDIUM_ENTRIES - 1)]
     }
 }
 
