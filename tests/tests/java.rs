@@ -12,8 +12,11 @@ fn threads_with_native_memory_compute_the_same() {
     let Some([java, javac]) = require("java", [JAVA, JAVAC]) else { return };
     assert_same_answer("java", |allocator| {
         let classes = temp_dir();
-        Run::on(allocator, &javac).args(["-d".as_ref(), classes.path().as_os_str(), SOURCE.as_ref()]).text();
-        let run = Run::on(allocator, &java).args(["-Xmx256m", "-XX:MaxDirectMemorySize=512m", "-cp"]);
+        // There, too, the virtual machine leaves its log if it crashes.
+        let javac = Run::on(allocator, &javac).dir(classes.path());
+        javac.args(["-d".as_ref(), classes.path().as_os_str(), SOURCE.as_ref()]).text();
+        let run =
+            Run::on(allocator, &java).dir(classes.path()).args(["-Xmx256m", "-XX:MaxDirectMemorySize=512m", "-cp"]);
         run.args([classes.path().as_os_str(), "Work".as_ref()]).text()
     });
 }
