@@ -175,10 +175,21 @@ impl Server {
         }
     }
 
+    /// Sends it SIGINT (Ctrl-C) and returns how it ended; panics with the log if it does not.
+    pub fn interrupt(mut self) -> ExitStatus {
+        // SAFETY: a system call without pointers, on a child that is not reaped yet.
+        unsafe { libc::kill(self.pid() as libc::pid_t, libc::SIGINT) };
+        self.end()
+    }
+
+    fn end(&mut self) -> ExitStatus {
+        let status = wait(&mut self.child, self.limit);
+        status.unwrap_or_else(|| panic!("{} does not shut down{}", self.command, self.log_tail()))
+    }
+
     /// Waits for its end after it was asked to shut down; panics with the log unless it ends well.
     pub fn assert_ends(mut self) {
-        let status = wait(&mut self.child, self.limit);
-        let status = status.unwrap_or_else(|| panic!("{} does not shut down{}", self.command, self.log_tail()));
+        let status = self.end();
         assert!(status.success(), "{} ended with {status}{}", self.command, self.log_tail());
     }
 

@@ -54,3 +54,30 @@ fn a_wrong_allocator_fails_the_demo() {
         assert!(table.contains("DIFFERENT") || table.contains("FAILED"), "{fault}:\n{table}");
     }
 }
+
+#[test]
+fn an_interrupted_demo_leaves_neither_files_nor_programs() {
+    let Some([gcc, _]) = require("demo_interrupted", NEEDS) else { return };
+    let (dir, scratch) = (temp_dir(), temp_dir());
+    let library = allocator(&gcc, dir.path(), None);
+    let run = Run::new(launcher()).args(["demo", "--only", "perl", "--library"]).args([&library]);
+    let mut demo = run.env("TMPDIR", scratch.path()).server(&dir.path().join("log"));
+    let working =
+        || scratch.path().read_dir().unwrap().flatten().find(|entry| entry.path().join("perl/stdout").exists());
+    demo.wait_until(|| working().is_some());
+    let status = demo.interrupt();
+    assert_eq!(status.code(), Some(128 + libc::SIGINT), "{status}");
+    assert_eq!(scratch.path().read_dir().unwrap().count(), 0, "files left in {}", scratch.path().display());
+
+    // Its perl worked in that directory, which is how it can be told from others.
+    let still_there = || {
+        let processes = std::fs::read_dir("/proc").unwrap().flatten();
+        let mut places = processes.filter_map(|entry| std::fs::read_link(entry.path().join("cwd")).ok());
+        places.any(|place| place.starts_with(scratch.path()))
+    };
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    while still_there() {
+        assert!(std::time::Instant::now() < deadline, "a program of the demo lives on");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+}

@@ -122,9 +122,8 @@ fn give_to_postgres(path: &Path) {
 
 /// Stops the server the fast way: clients are disconnected, a checkpoint is written.
 fn stop(server: fairground_tests::run::Server) {
-    // SAFETY: a system call without pointers, on a child that is not reaped yet.
-    unsafe { libc::kill(server.pid() as libc::pid_t, libc::SIGINT) };
-    server.assert_ends();
+    let status = server.interrupt();
+    assert!(status.success(), "the server ended with {status} at a fast shutdown");
 }
 
 #[test]

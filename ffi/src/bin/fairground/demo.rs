@@ -9,9 +9,10 @@
 //! the process tree, `VmHWM` for the server). 'System' means what the program uses when left alone, and that is not
 //! always glibc: Debian's redis-server asks for jemalloc. The table says so.
 //!
-//! The whole demo stays under two minutes: each workload has an equal share of the budget, and stops repeating when
-//! the next round would not fit. Rounds made are shown with the figures.
+//! The whole demo stays under two minutes: each workload has an equal share of what is left of the budget, and stops
+//! repeating when the next round would not fit. Rounds made are shown with the figures.
 
+mod interrupt;
 mod measure;
 mod redis;
 mod table;
@@ -129,13 +130,18 @@ pub fn demo(options: Options) -> Result<ExitCode, Refusal> {
     let dir = tempfile::Builder::new().prefix("fairground-demo.").tempdir().map_err(|error| {
         Refusal::launcher(format!("cannot make a temporary directory: {error}"), "set TMPDIR to a writable directory")
     })?;
+    interrupt::clean_up_on_signal(dir.path().to_owned()).map_err(|error| {
+        Refusal::launcher(format!("cannot handle signals: {error}"), "report this; it should work on any Linux")
+    })?;
     check_preloading(&library, dir.path())?;
 
     let mut progress = Progress::new();
     let rounds = if options.quick { 1 } else { 3 };
-    let share = BUDGET / chosen.len() as u32;
+    let began = Instant::now();
     let mut rows = Vec::new();
     for (index, workload) in chosen.iter().enumerate() {
+        // What quick workloads leave over is shared among the rest.
+        let share = BUDGET.saturating_sub(began.elapsed()) / (chosen.len() - index) as u32;
         let place = format!("[{}/{}] {}", index + 1, chosen.len(), workload.name);
         rows.push(perform(workload, &library, dir.path(), rounds, share, &mut |step| {
             progress.show(&format!("{place}: {step}"));

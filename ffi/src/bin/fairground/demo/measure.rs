@@ -8,12 +8,13 @@
 //! program can show less than the launcher's own few MiB; for the same reason the launcher must stay small: inputs are
 //! streamed to files, and of an answer only length and hash are kept.
 
+use super::interrupt;
 use std::fmt;
 use std::fs::{self, File};
 use std::hash::Hasher;
 use std::io::{self, Read};
 use std::mem::MaybeUninit;
-use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::mpsc;
@@ -77,11 +78,11 @@ pub fn measure(mut command: Command, dir: &Path, limit: Duration) -> Result<Meas
     let output = output_of_last_run(dir);
     let errors = dir.join("stderr");
     let created = |path: &Path| File::create(path).map_err(|error| format!("{}: {error}", path.display()));
-    command.stdout(created(&output)?).stderr(created(&errors)?).process_group(0);
+    command.stdout(created(&output)?).stderr(created(&errors)?);
     let name = command.get_program().to_string_lossy().into_owned();
 
     let began = Instant::now();
-    let child = command.spawn().map_err(|error| format!("{name}: {error}"))?;
+    let child = interrupt::spawn(&mut command).map_err(|error| format!("{name}: {error}"))?;
     let (status, peak_rss_kib) = wait(child.id(), limit).map_err(|error| format!("{name}: {error}"))?;
     let seconds = began.elapsed().as_secs_f64();
 
@@ -117,8 +118,7 @@ fn wait(pid: u32, limit: Duration) -> io::Result<(ExitStatus, u64)> {
     let (ended, watch) = mpsc::channel::<()>();
     let watchdog = thread::spawn(move || {
         if watch.recv_timeout(limit) == Err(mpsc::RecvTimeoutError::Timeout) {
-            // SAFETY: a system call without pointers; the group's leader is not reaped yet, so the id is still its.
-            unsafe { libc::killpg(pid, libc::SIGKILL) };
+            interrupt::kill_group(pid as u32);
         }
     });
     loop {
@@ -135,6 +135,7 @@ fn wait(pid: u32, limit: Duration) -> io::Result<(ExitStatus, u64)> {
     }
     drop(ended);
     watchdog.join().map_err(|_| io::Error::other("the watchdog thread panicked"))?;
+    interrupt::forget(pid as u32);
     let mut status = 0;
     let mut usage = MaybeUninit::<libc::rusage>::zeroed();
     // SAFETY: the kernel writes an int and one rusage into memory of those sizes.

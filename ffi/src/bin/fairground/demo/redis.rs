@@ -6,7 +6,7 @@
 //! and digested after it. The peak is the server's own (`VmHWM`).
 
 use super::measure::{self, Measured};
-use super::{RUN_LIMIT, Stage};
+use super::{RUN_LIMIT, Stage, interrupt};
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
@@ -49,8 +49,11 @@ struct Server(Child);
 
 impl Drop for Server {
     fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        if let Ok(None) = self.0.try_wait() {
+            interrupt::kill_group(self.0.id());
+            let _ = self.0.wait();
+        }
+        interrupt::forget(self.0.id());
     }
 }
 
@@ -62,7 +65,7 @@ pub fn run(stage: &Stage, preload: Option<&Path>) -> Result<Measured, String> {
     server.args(["--port", "0", "--save", "", "--appendonly", "no", "--daemonize", "no", "--unixsocket", "socket"]);
     let log = File::create(stage.dir.join("log")).map_err(|error| format!("log: {error}"))?;
     server.current_dir(&stage.dir).stdin(Stdio::null()).stdout(log).stderr(Stdio::null());
-    let mut server = Server(server.spawn().map_err(|error| format!("redis-server: {error}"))?);
+    let mut server = Server(interrupt::spawn(&mut server).map_err(|error| format!("redis-server: {error}"))?);
     let pid = server.0.id();
 
     let began = Instant::now();
@@ -98,7 +101,15 @@ pub fn run(stage: &Stage, preload: Option<&Path>) -> Result<Measured, String> {
     let peak_rss_kib = peak(pid).ok_or("the server's VmHWM cannot be read")?;
     // It closes the connection instead of answering.
     let _ = ask(stage, &["SHUTDOWN", "NOSAVE"]);
-    let status = server.0.wait().map_err(|error| format!("redis-server: {error}"))?;
+    let asked = Instant::now();
+    let status = loop {
+        match server.0.try_wait() {
+            Ok(Some(status)) => break status,
+            Ok(None) if asked.elapsed() < RUN_LIMIT => thread::sleep(Duration::from_millis(20)),
+            Ok(None) => return Err(format!("redis-server did not shut down within {RUN_LIMIT:?}")),
+            Err(error) => return Err(format!("redis-server: {error}")),
+        }
+    };
     if !status.success() {
         return Err(format!("redis-server ended with {status} at SHUTDOWN"));
     }
