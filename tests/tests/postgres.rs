@@ -140,7 +140,7 @@ fn queries_answer_the_same_and_survive_a_restart() {
         answer += &String::from_utf8_lossy(&queries.stderr);
         if allocator == Allocator::Fairground {
             let processes = server.assert_mapped();
-            assert!(processes >= 5, "{processes} processes: a server has a handful of helpers");
+            assert!(processes >= 5, "{processes} processes: a server has several at its side");
         }
         stop(server);
         let server = postgres.start(allocator);
