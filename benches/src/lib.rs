@@ -5,8 +5,11 @@
 //! * [`compare`]: runs workloads, a redis server and `/bin/true` under each allocator in turn and reports the ratios. The
 //!   binary is `fairground-compare`.
 //!
+//! * [`instruction_counts`]: how many instructions the hot calls take, and how many they may take.
+//!
 //! No binary here sets a `#[global_allocator]` unless its name says so: Rust's `System` allocator calls the C library's
 //! `malloc`, so a preloaded library serves the containers of the Rust programs too.
 
 pub mod compare;
+pub mod instruction_counts;
 pub mod workload;

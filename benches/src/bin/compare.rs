@@ -72,7 +72,8 @@ fn compare(options: &Options) -> Result<Report, String> {
     let machine = Machine::here();
     let scratch = Scratch::new()?;
     let ours = ours(options)?;
-    let (allocators, missing_peers) = peers::resolve(ours.as_deref(), &options.peers, &scratch.0)?;
+    let (mut allocators, missing_peers) = peers::resolve(ours.as_deref(), &options.peers)?;
+    peers::add_control(&mut allocators, &scratch.0)?;
     for missing in &missing_peers {
         eprintln!("missing: {} ({})", missing.name, missing.remedy);
     }

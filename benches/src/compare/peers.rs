@@ -82,36 +82,23 @@ pub fn default_names() -> String {
     std::iter::once(GLIBC).chain(PACKAGED.iter().map(|p| p.name)).collect::<Vec<_>>().join(",")
 }
 
-/// Finds the allocators of a run: ours (if `ours` is there), its control, glibc always, and what `names` asks for. A name is
-/// one of the known peers or `NAME=PATH`. `scratch` is a folder for the control's copy.
-pub fn resolve(ours: Option<&Path>, names: &str, scratch: &Path) -> Result<(Vec<Allocator>, Vec<Missing>), String> {
+/// Finds the allocators of a run: ours (if `ours` is there), glibc always, and what `names` asks for. A name is one of the
+/// known peers or `NAME=PATH`. The reference comes first.
+pub fn resolve(ours: Option<&Path>, names: &str) -> Result<(Vec<Allocator>, Vec<Missing>), String> {
     let mut missing = Vec::new();
-    let glibc_role = if ours.is_some() { Role::Peer } else { Role::Reference };
-    let glibc = Allocator { name: GLIBC.into(), role: glibc_role, version: glibc_version(), library: None };
-    let mut allocators = match ours {
-        Some(library) => {
-            let copy = scratch.join("libcontrol.so");
-            std::fs::copy(library, &copy).map_err(|e| format!("cannot copy {}: {e}", library.display()))?;
-            let version = env!("CARGO_PKG_VERSION").to_owned();
-            let control = format!("the same library as {OURS}");
-            vec![
-                Allocator { name: OURS.into(), role: Role::Reference, version, library: Some(library.into()) },
-                Allocator { name: CONTROL.into(), role: Role::Control, version: control, library: Some(copy) },
-                glibc,
-            ]
-        }
-        None => {
-            missing.push(Missing {
-                name: OURS.into(),
-                remedy: "build it: cargo build --release -p fairground-ffi; or name it by --library".into(),
-            });
-            let version = format!("{GLIBC} again");
-            vec![glibc, Allocator { name: CONTROL.into(), role: Role::Control, version, library: None }]
-        }
-    };
+    let mut allocators = Vec::new();
+    if let Some(library) = ours {
+        let version = env!("CARGO_PKG_VERSION").to_owned();
+        allocators.push(Allocator { name: OURS.into(), role: Role::Reference, version, library: Some(library.into()) });
+    } else {
+        let remedy = "build it: cargo build --release -p fairground-ffi; or name it by --library".into();
+        missing.push(Missing { name: OURS.into(), remedy });
+    }
+    let role = if ours.is_some() { Role::Peer } else { Role::Reference };
+    allocators.push(Allocator { name: GLIBC.into(), role, version: glibc_version(), library: None });
     for name in names.split(',').map(str::trim).filter(|name| !name.is_empty() && *name != GLIBC) {
         match find(name)? {
-            Ok(allocator) if allocators.iter().any(|a| a.name == allocator.name) => {
+            Ok(allocator) if allocators.iter().any(|a| a.name == allocator.name) || allocator.name == CONTROL => {
                 return Err(format!("two allocators are named {}", allocator.name));
             }
             Ok(allocator) => allocators.push(allocator),
@@ -119,6 +106,22 @@ pub fn resolve(ours: Option<&Path>, names: &str, scratch: &Path) -> Result<(Vec<
         }
     }
     Ok((allocators, missing))
+}
+
+/// Puts the control behind the reference: a copy of its library in the folder `scratch`, or glibc a second time.
+pub fn add_control(allocators: &mut Vec<Allocator>, scratch: &Path) -> Result<(), String> {
+    let reference = allocators.first().ok_or("there is no allocator to control")?;
+    let library = match &reference.library {
+        Some(library) => {
+            let copy = scratch.join("libcontrol.so");
+            std::fs::copy(library, &copy).map_err(|e| format!("cannot copy {}: {e}", library.display()))?;
+            Some(copy)
+        }
+        None => None,
+    };
+    let version = format!("the same as {}", reference.name);
+    allocators.insert(1, Allocator { name: CONTROL.into(), role: Role::Control, version, library });
+    Ok(())
 }
 
 fn find(name: &str) -> Result<Result<Allocator, Missing>, String> {
@@ -169,19 +172,20 @@ pub fn c_library() -> Option<PathBuf> {
 
 #[cfg(test)]
 mod tests {
-    use super::{GLIBC, Role, resolve};
+    use super::{GLIBC, Role, add_control, resolve};
 
     #[test]
     fn without_our_library_glibc_is_the_reference_and_runs_twice() {
-        let (allocators, missing) = resolve(None, GLIBC, &std::env::temp_dir()).unwrap();
+        let (mut allocators, missing) = resolve(None, GLIBC).unwrap();
+        add_control(&mut allocators, &std::env::temp_dir()).unwrap();
         assert_eq!(allocators.iter().map(|a| a.role).collect::<Vec<_>>(), [Role::Reference, Role::Control]);
         assert_eq!(missing.len(), 1);
     }
 
     #[test]
     fn an_absent_file_is_missing_and_an_unknown_name_is_an_error() {
-        let (_, missing) = resolve(None, "other=/nonexistent/lib.so", &std::env::temp_dir()).unwrap();
+        let (_, missing) = resolve(None, "other=/nonexistent/lib.so").unwrap();
         assert_eq!(missing[1].name, "other");
-        assert!(resolve(None, "nosuch", &std::env::temp_dir()).is_err());
+        assert!(resolve(None, "nosuch").is_err());
     }
 }

@@ -299,7 +299,7 @@ fn figures(allocator: &str, outcomes: Outcomes, expected: Option<&str>) -> Figur
 
 #[cfg(test)]
 pub(super) mod tests {
-    use super::{Metric, Report, Row, Setting};
+    use super::{Machine, Metric, Report, Row, Setting};
     use crate::compare::jobs::{Job, Sample};
     use crate::compare::peers::{Allocator, CONTROL, GLIBC, OURS, Role};
     use crate::compare::schedule::Outcomes;
