@@ -47,7 +47,7 @@ mod lock;
 pub mod malloc;
 #[cfg(not(loom))]
 mod memblock;
-#[cfg(loom)]
+#[cfg(all(test, loom))]
 mod models;
 mod os;
 #[cfg(not(loom))]

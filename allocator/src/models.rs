@@ -1,1 +1,309 @@
+//! Models of the lock-free protocols, run by loom on the real code: `make model`, or
+//! `RUSTFLAGS="--cfg loom" cargo test --release -p fairground-allocator --lib models`.
+//!
+//! A model shrinks the world (slabs of one to three objects, two or three threads) and tries every interleaving and every
+//! value the memory model allows a load to return, within loom's bound on preemptions.
 
+use crate::lock::Lock;
+use crate::slab::cache::{Backing, Cache};
+use crate::slab::slab::{Slab, State};
+use core::cell::RefCell;
+use loom::sync::Arc;
+use loom::thread;
+
+fn check(model: impl Fn() + Sync + Send + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(3);
+    builder.check(model);
+}
+
+/// The world below a cache: slabs are boxes, and the granule table a list of those in existence, guarded by the cache's
+/// lock as in the allocator.
+struct World {
+    cache: Cache,
+    objects: u16,
+    slabs: RefCell<Vec<*mut Slab>>,
+    existing: RefCell<Vec<*mut Slab>>,
+    /// `slabs` and `existing` are std cells: loom runs one thread at a time, and what they stand for is atomic.
+    _guard: (),
+}
+
+// SAFETY: see `_guard`.
+unsafe impl Send for World {}
+// SAFETY: see `_guard`.
+unsafe impl Sync for World {}
+
+const SIZE: usize = 16;
+
+impl World {
+    fn new(objects: u16) -> Arc<World> {
+        Arc::new(World {
+            cache: Cache::new(),
+            objects,
+            slabs: RefCell::default(),
+            existing: RefCell::default(),
+            _guard: (),
+        })
+    }
+
+    /// Frees an object as `heap::give_back` does.
+    fn free(&self, object: Object) {
+        // SAFETY: an object in use keeps its slab alive until `settle`.
+        let slab = unsafe { &*object.slab };
+        slab.put(object.number / 64, 1 << (object.number % 64)).expect("freed twice");
+        let found = slab.settle(1);
+        self.cache.after_free(object.slab, found, self);
+    }
+
+    /// Objects that nobody has: free in listed slabs.
+    fn listed_free(&self) -> usize {
+        self.existing
+            .borrow()
+            .iter()
+            // SAFETY: existing slabs exist.
+            .filter(|&&slab| unsafe { (*slab).look() }.state == State::Partial)
+            .map(|&slab| (0..self.objects as usize).filter(|&i| unsafe { (*slab).is_free(i) }).count())
+            .sum()
+    }
+
+    fn nr_existing(&self) -> usize {
+        self.existing.borrow().len()
+    }
+}
+
+impl Backing for World {
+    fn new_slab(&self) -> *mut Slab {
+        let slab = Box::into_raw(Box::<Slab>::new_uninit()).cast::<Slab>();
+        let base = core::ptr::without_provenance_mut((self.slabs.borrow().len() + 1) << 16);
+        // SAFETY: a new box.
+        unsafe { Slab::init(slab, [0; 4], base, SIZE as u32, self.objects, core::ptr::null()) };
+        self.slabs.borrow_mut().push(slab);
+        self.existing.borrow_mut().push(slab);
+        slab
+    }
+
+    fn is_ours(&self, slab: *mut Slab) -> bool {
+        self.existing.borrow().contains(&slab)
+    }
+
+    fn retire(&self, slab: *mut Slab) {
+        self.existing.borrow_mut().retain(|&s| s != slab);
+    }
+
+    fn release(&self, slab: *mut Slab) {
+        // SAFETY: loom checks that every touch of the slab happens before this write.
+        unsafe { (*slab).alive.with_mut(|alive| *alive = false) };
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        for &slab in self.slabs.borrow().iter() {
+            // SAFETY: made by `new_slab`, and all threads have ended.
+            drop(unsafe { Box::from_raw(slab) });
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Object {
+    slab: *mut Slab,
+    number: usize,
+}
+
+// SAFETY: stands for a pointer that the program passes between threads.
+unsafe impl Send for Object {}
+
+/// The part of a heap that holds a current slab.
+struct Holder {
+    world: Arc<World>,
+    current: *mut Slab,
+}
+
+// SAFETY: a heap moves to its thread once.
+unsafe impl Send for Holder {}
+
+impl Holder {
+    fn new(world: &Arc<World>) -> Holder {
+        Holder { world: world.clone(), current: core::ptr::null_mut() }
+    }
+
+    /// As `ThreadHeap::take_from_slabs`, for one object.
+    fn alloc(&mut self) -> Object {
+        loop {
+            if self.current.is_null() {
+                self.current = self.world.cache.hold_slab(&*self.world);
+            }
+            let slab = self.current;
+            let mut object: *mut u8 = core::ptr::null_mut();
+            // SAFETY: held.
+            unsafe {
+                if (*slab).take((&raw mut object).add(1), 1) == 1 {
+                    return Object { slab, number: (object.addr() & 0xffff) / SIZE };
+                }
+                self.current = core::ptr::null_mut();
+                if self.world.cache.exhausted(slab, &*self.world) {
+                    self.current = slab;
+                }
+            }
+        }
+    }
+
+    fn exit(self) {
+        if !self.current.is_null() {
+            // SAFETY: held.
+            unsafe { self.world.cache.let_go(self.current, &*self.world) };
+        }
+    }
+}
+
+#[test]
+fn an_object_freed_while_its_slab_becomes_full_is_not_lost() {
+    check(|| {
+        let world = World::new(1);
+        let mut holder = Holder::new(&world);
+        let object = holder.alloc();
+        let other = world.clone();
+        let freer = thread::spawn(move || other.free(object));
+        // The slab has no free object, or has one again: alloc exhausts it or takes it.
+        let second = holder.alloc();
+        freer.join().unwrap();
+        world.free(second);
+        holder.exit();
+        // Everything is free: in listed slabs, none of which was lost, and at most one empty slab is kept.
+        assert_eq!(world.listed_free(), world.nr_existing());
+        assert!(world.nr_existing() <= 1, "{} slabs kept", world.nr_existing());
+    });
+}
+
+#[test]
+fn two_threads_free_the_last_objects_of_a_full_slab() {
+    check(|| {
+        let world = World::new(2);
+        let mut holder = Holder::new(&world);
+        let (a, b) = (holder.alloc(), holder.alloc());
+        let c = holder.alloc(); // the first slab is full now
+        let (w1, w2) = (world.clone(), world.clone());
+        let t1 = thread::spawn(move || w1.free(a));
+        let t2 = thread::spawn(move || w2.free(b));
+        t1.join().unwrap();
+        t2.join().unwrap();
+        world.free(c);
+        holder.exit();
+        assert_eq!(world.listed_free(), 2 * world.nr_existing());
+        assert_eq!(world.nr_existing(), 1);
+    });
+}
+
+#[test]
+fn a_slab_is_taken_while_its_last_object_comes_back() {
+    check(|| {
+        let world = World::new(2);
+        let mut holder = Holder::new(&world);
+        let (a, b) = (holder.alloc(), holder.alloc());
+        holder.exit();
+        world.free(a); // listed, one free, one in use
+        let w1 = world.clone();
+        let freer = thread::spawn(move || w1.free(b));
+        let w2 = world.clone();
+        let taker = thread::spawn(move || {
+            let mut holder = Holder::new(&w2);
+            let object = holder.alloc();
+            w2.free(object);
+            holder.exit();
+        });
+        let released = world.cache.shrink(&*world);
+        freer.join().unwrap();
+        taker.join().unwrap();
+        assert_eq!(world.listed_free(), 2 * world.nr_existing());
+        assert_eq!(released + world.nr_existing(), world.slabs.borrow().len());
+        world.cache.shrink(&*world);
+        assert_eq!(world.nr_existing(), 0);
+    });
+}
+
+#[test]
+fn a_thread_exits_while_others_free() {
+    check(|| {
+        let world = World::new(2);
+        let mut holder = Holder::new(&world);
+        let (a, b) = (holder.alloc(), holder.alloc());
+        let (w1, w2) = (world.clone(), world.clone());
+        let t1 = thread::spawn(move || w1.free(a));
+        let t2 = thread::spawn(move || w2.free(b));
+        holder.exit();
+        t1.join().unwrap();
+        t2.join().unwrap();
+        assert_eq!(world.nr_existing(), 1);
+        assert_eq!(world.listed_free(), 2);
+    });
+}
+
+#[test]
+fn the_barn_hands_every_batch_to_one_taker() {
+    check(|| {
+        let world = World::new(1);
+        let barn = Box::into_raw(Box::new([core::ptr::null_mut::<u8>(); 4]));
+        // SAFETY: room for two batches of two, alive until the end of the model.
+        unsafe { world.cache.init_barn(barn.cast(), 2, 2) };
+        let put = |world: &World, from: usize| {
+            let batch = [from, from + 1].map(core::ptr::without_provenance_mut::<u8>);
+            // SAFETY: a batch of two.
+            assert!(unsafe { world.cache.put_batch(batch.as_ptr()) });
+        };
+        put(&world, 1);
+        let w = world.clone();
+        let producer = thread::spawn(move || put(&w, 3));
+        let take = |world: &World| {
+            let mut batch = [core::ptr::null_mut::<u8>(); 2];
+            // SAFETY: room for a batch.
+            let got = unsafe { world.cache.take_batch(batch.as_mut_ptr()) };
+            (0..got).map(|i| batch[i].addr()).collect::<Vec<_>>()
+        };
+        let w = world.clone();
+        let consumer = thread::spawn(move || take(&w));
+        let mut all = take(&world);
+        all.extend(consumer.join().unwrap());
+        producer.join().unwrap();
+        while let batch @ [_, ..] = &take(&world)[..] {
+            all.extend_from_slice(batch);
+        }
+        all.sort();
+        assert_eq!(all, [1, 2, 3, 4]);
+        // SAFETY: made above; nobody uses it any more.
+        drop(unsafe { Box::from_raw(barn) });
+    });
+}
+
+#[test]
+fn the_lock_excludes_and_wakes() {
+    struct Guarded {
+        lock: Lock,
+        value: loom::cell::UnsafeCell<u32>,
+    }
+    // SAFETY: `value` is only touched under `lock`; loom checks it.
+    unsafe impl Sync for Guarded {}
+    // SAFETY: as above.
+    unsafe impl Send for Guarded {}
+    check(|| {
+        let guarded = Arc::new(Guarded { lock: Lock::new(), value: loom::cell::UnsafeCell::new(0) });
+        let add = |g: &Guarded| {
+            let _guard = g.lock.lock();
+            // SAFETY: under the lock.
+            g.value.with_mut(|value| unsafe { *value += 1 });
+        };
+        let threads: Vec<_> = (0..2)
+            .map(|_| {
+                let g = guarded.clone();
+                thread::spawn(move || add(&g))
+            })
+            .collect();
+        add(&guarded);
+        for t in threads {
+            t.join().unwrap();
+        }
+        let _guard = guarded.lock.lock();
+        // SAFETY: under the lock.
+        guarded.value.with(|value| assert_eq!(unsafe { *value }, 3));
+    });
+}

@@ -4,4 +4,5 @@
 //! `mmap`, `munmap`, `mprotect`, `mremap`, `madvise`, `futex` and `write` after its first allocation.
 
 pub(crate) mod futex;
+#[cfg(not(loom))]
 pub(crate) mod map;

@@ -85,7 +85,7 @@ pub(crate) struct DoubleFree {
 }
 
 /// Words of bitmap in the record itself; slabs with more objects have theirs in the bitmap table.
-pub(crate) const OWN_WORDS: usize = 24;
+pub(crate) const OWN_WORDS: usize = if cfg!(loom) { 1 } else { 24 };
 
 /// The record of a slab. Everything but the words of the bitmap and `state` is constant while the slab exists, or guarded
 /// by the cache's lock (`next`, `prev`).
@@ -103,6 +103,9 @@ pub(crate) struct Slab {
     size: u32,
     reserved: u32,
     own: [AtomicU64; OWN_WORDS],
+    /// Lets the model checker see whether anybody looks at a slab that is gone.
+    #[cfg(loom)]
+    pub(crate) alive: loom::cell::UnsafeCell<bool>,
 }
 
 #[cfg(not(loom))]
@@ -142,6 +145,8 @@ impl Slab {
                 size,
                 reserved: 0,
                 own: core::array::from_fn(|i| AtomicU64::new(if outside { 0 } else { full(i as u16) })),
+                #[cfg(loom)]
+                alive: loom::cell::UnsafeCell::new(true),
             });
             let slab = &*place;
             if outside {
@@ -154,8 +159,17 @@ impl Slab {
         }
     }
 
+    /// Under the model checker: a read of the slab, which must happen before its release.
+    #[inline(always)]
+    fn touch(&self) {
+        #[cfg(loom)]
+        // SAFETY: loom itself checks the access.
+        self.alive.with(|alive| assert!(unsafe { *alive }, "a slab was used after its release"));
+    }
+
     #[inline]
     fn word(&self, index: usize) -> &AtomicU64 {
+        self.touch();
         debug_assert!(index < self.words as usize);
         // SAFETY: `bits` points to `words` words, by `init`.
         unsafe { &*self.bits.get().add(index) }
@@ -217,6 +231,7 @@ impl Slab {
     /// Subtracts `count` objects from those in use. After this the slab may be gone.
     #[inline]
     pub(crate) fn settle(&self, count: u32) -> Found {
+        self.touch();
         let old = self.state.fetch_sub(count * IN_USE, Ordering::AcqRel);
         Found::new(old - count * IN_USE)
     }
@@ -235,6 +250,7 @@ impl Slab {
 
     /// State and count now. Stable only as the table says.
     pub(crate) fn look(&self) -> Found {
+        self.touch();
         Found::new(self.state.load(Ordering::Acquire))
     }
 
