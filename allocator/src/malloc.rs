@@ -54,12 +54,21 @@ const REQUEST_MAX: usize = isize::MAX as usize - (4 << 20);
 /// ```
 #[inline(always)]
 pub fn malloc(size: usize) -> *mut u8 {
+    let object = malloc_fast(size);
+    if object.is_null() { malloc_slow(size) } else { object }
+}
+
+/// The hot path alone: null when [`malloc`] must be called, and `errno` is untouched. For callers with a slow path of their
+/// own (`operator new`).
+#[inline(always)]
+pub fn malloc_fast(size: usize) -> *mut u8 {
     let heap = heap_pointer();
     // SAFETY: this thread's heap or a sentinel; sheaves come from its tables.
     unsafe {
-        let Some(class) = Heap::class_of(heap, size) else { return malloc_slow(size) };
-        let object = Heap::pop(heap, class);
-        if object.is_null() { malloc_slow(size) } else { object }
+        match Heap::class_of(heap, size) {
+            Some(class) => Heap::pop(heap, class),
+            None => null_mut(),
+        }
     }
 }
 

@@ -36,7 +36,7 @@ const ANY_ALIGNMENT: usize = 0;
 
 #[inline(always)]
 fn allocate(size: usize, slow: Slow) -> *mut u8 {
-    let block = core_malloc::malloc(size);
+    let block = core_malloc::malloc_fast(size);
     if !block.is_null() {
         return block;
     }
