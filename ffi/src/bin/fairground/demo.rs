@@ -278,11 +278,17 @@ fn take_rounds(
 }
 
 fn figures(runs: &[Measured]) -> Figures {
-    let mut seconds: Vec<f64> = runs.iter().map(|run| run.seconds).collect();
-    seconds.sort_by(f64::total_cmp);
-    let mut peaks: Vec<u64> = runs.iter().map(|run| run.peak_rss_kib).collect();
-    peaks.sort_unstable();
-    Figures { seconds: seconds[seconds.len() / 2], peak_rss_kib: peaks[peaks.len() / 2] }
+    Figures {
+        seconds: median(runs.iter().map(|run| run.seconds).collect()),
+        peak_rss_kib: median(runs.iter().map(|run| run.peak_rss_kib as f64).collect()) as u64,
+    }
+}
+
+/// The middle value; of an even number of values, the mean of the two in the middle.
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    let middle = values.len() / 2;
+    if values.len().is_multiple_of(2) { (values[middle - 1] + values[middle]) / 2.0 } else { values[middle] }
 }
 
 fn report(rows: &[Row], library: &Library, json: Option<&Path>) -> Result<(), Refusal> {
@@ -327,5 +333,17 @@ impl Progress {
         if self.terminal {
             eprint!("\r\x1b[K");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::median;
+
+    #[test]
+    fn the_median_of_an_even_number_lies_between() {
+        assert_eq!(median(vec![5.0]), 5.0);
+        assert_eq!(median(vec![4.0, 1.0]), 2.5);
+        assert_eq!(median(vec![9.0, 1.0, 3.0]), 3.0);
     }
 }
