@@ -1,48 +1,102 @@
 #!/bin/sh
-# Installs the Debian or Ubuntu packages with the programs that the tests and the demo run. Nothing is done for what is
-# there already; services that a package starts on installation are stopped again, for the tests start their own.
+# Installs the Debian or Ubuntu packages with the programs that Fairground's tests, demo and comparison run.
+# Usage: install-programs.sh [test|demo|compare]
+#
+# Nothing is done for what is there already; services that a package starts on installation are stopped again, for the
+# tests start their own. Without root or apt-get it names what is missing and fails: the caller decides whether to go on.
 set -eu
 
 missing=
+add() {
+    case " $missing " in *" $1 "*) ;; *) missing="$missing $1" ;; esac
+}
+
+# As the tests look: an executable that is no script (version managers put scripts of a program's name early in PATH),
+# also where Debian keeps PostgreSQL's server programs.
+find_program() (
+    IFS=:
+    for directory in $PATH /usr/sbin /sbin $(echo /usr/lib/postgresql/*/bin | tr ' ' :); do
+        file=$directory/$1
+        [ -f "$file" ] && [ -x "$file" ] && [ "$(head -c 4 "$file" | tail -c 3)" = ELF ] && return 0
+    done
+    return 1
+)
+
 need() { # PACKAGE PROGRAM...
     package=$1
     shift
     for program in "$@"; do
-        command -v "$program" >/dev/null 2>&1 && continue
-        # Debian keeps PostgreSQL's server programs out of PATH.
-        ls /usr/lib/postgresql/*/bin/"$program" >/dev/null 2>&1 && continue
-        case " $missing " in *" $package "*) ;; *) missing="$missing $package" ;; esac
+        find_program "$program" || add "$package"
     done
 }
 
-need redis-server redis-server
-need redis-tools redis-cli redis-benchmark
-need python3 python3
-need gcc gcc
-need g++ g++
-need git git
-need sqlite3 sqlite3
-need nodejs node
-need bash bash
-need perl perl
-need default-jdk-headless java javac
-need postgresql postgres initdb pgbench
-need postgresql-client psql
-need util-linux setpriv
-[ -e /usr/include/stdlib.h ] || missing="$missing libc6-dev"
+# A package without programs: a file it has, the package, and others if this release does not have the first.
+need_file() { # FILE PACKAGE...
+    file=$1
+    shift
+    # shellcheck disable=SC2086 # the pattern is meant as one
+    ls $file >/dev/null 2>&1 && return 0
+    wanted="$wanted $*;"
+}
+wanted=
 
-if [ -z "$missing" ]; then
-    echo "All programs of the tests are installed."
+need_build() {
+    need gcc gcc
+    need g++ g++
+    need make make
+    [ -e /usr/include/stdlib.h ] || add libc6-dev
+}
+need_demo() {
+    need_build
+    need redis-server redis-server
+    need redis-tools redis-cli redis-benchmark
+    need python3 python3
+    need git git
+    need sqlite3 sqlite3
+    need nodejs node
+    need bash bash
+    need perl perl
+}
+
+purpose=${1:-test}
+case $purpose in
+demo) need_demo ;;
+test)
+    need_demo
+    command -v pkg-config >/dev/null 2>&1 || add pkg-config
+    # A script that starts valgrind's tools, so not for `need`.
+    command -v valgrind >/dev/null 2>&1 || add valgrind
+    need default-jdk-headless java javac
+    need postgresql postgres initdb pgbench
+    command -v psql >/dev/null 2>&1 || add postgresql-client
+    need util-linux setpriv
+    ;;
+compare)
+    need_build
+    need redis-server redis-server
+    need redis-tools redis-benchmark
+    need_file '/usr/lib/*/libjemalloc.so.2' libjemalloc2
+    need_file '/usr/lib/*/libmimalloc.so.2*' libmimalloc2.0
+    need_file '/usr/lib/*/libtcmalloc_minimal.so.4*' libtcmalloc-minimal4 libtcmalloc-minimal4t64
+    ;;
+*)
+    echo "usage: $0 [test|demo|compare]" >&2
+    exit 2
+    ;;
+esac
+
+if [ -z "$missing$wanted" ]; then
+    echo "All programs for '$purpose' are installed."
     exit 0
 fi
 if ! command -v apt-get >/dev/null 2>&1; then
-    echo "Missing (names of Debian packages):$missing. There is no apt-get here: install them yourself." >&2
+    echo "Missing (names of Debian packages):$missing$wanted. There is no apt-get here: install them yourself." >&2
     exit 1
 fi
 if [ "$(id -u)" -ne 0 ]; then
-    echo "Missing:$missing. Not root, so nothing was installed. Either" >&2
-    echo "    sudo apt-get install --no-install-recommends$missing" >&2
-    echo "or go without: the tests that need them are reported as skipped." >&2
+    echo "Missing:$missing$wanted. Not root, so nothing was installed. Either" >&2
+    echo "    sudo tests/install-programs.sh $purpose" >&2
+    echo "or go without: what needs them is reported as skipped, by name." >&2
     exit 1
 fi
 
@@ -52,8 +106,25 @@ for service in redis-server postgresql; do
     if active "$service"; then before="$before $service"; fi
 done
 
-echo "Installing:$missing"
+echo "Missing:$missing$wanted; refreshing apt's lists"
 apt-get update -q
+# Of each group the first package that this release has.
+IFS=';'
+for group in $wanted; do
+    unset IFS
+    for package in $group; do
+        if apt-cache show "$package" >/dev/null 2>&1; then
+            add "$package"
+            break
+        fi
+    done
+done
+unset IFS
+if [ -z "$missing" ]; then
+    echo "This release of the system has none of:$wanted" >&2
+    exit 1
+fi
+echo "Installing:$missing"
 # shellcheck disable=SC2086 # one argument for each package
 DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $missing
 

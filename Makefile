@@ -1,0 +1,167 @@
+# Fairground's commands. `make` alone lists them.
+#
+# CARGO_TARGET_DIR moves everything that is built. FAIRGROUND_REQUIRE_ALL=1 turns tests that would be skipped (a program is
+# missing) into failures; CI sets it. cargo-nextest is used where it is installed.
+
+.DEFAULT_GOAL := help
+CARGO ?= cargo
+TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
+export CARGO_TARGET_DIR := $(TARGET)
+
+# The versions in Cargo.lock, always: what is tested is what is built.
+FAIRGROUND_BUILD ?= $(CARGO) build --release --locked -p fairground-ffi
+include ffi/install.mk
+
+HAVE_NEXTEST := $(shell $(CARGO) nextest --version 2>/dev/null)
+# $(call run_tests,PACKAGE): its unit tests and its tests of whole programs; doc tests have a step of their own.
+ifneq ($(HAVE_NEXTEST),)
+run_tests = $(CARGO) nextest run --locked --workspace --no-tests fail -E 'package(=$(1))'
+else
+run_tests = $(CARGO) test --locked -p $(1) --tests
+endif
+
+# Other flags invalidate everything that was built, hence folders of their own.
+PORTABLE := CARGO_TARGET_DIR='$(TARGET)/portable' RUSTFLAGS='$(RUSTFLAGS) --cfg fairground_portable'
+LOOM := CARGO_TARGET_DIR='$(TARGET)/loom' RUSTFLAGS='$(RUSTFLAGS) --cfg loom'
+
+.PHONY: help
+help:
+	@echo 'make demo            real programs on both allocators, side by side (builds in a minute or two, runs in two)'
+	@echo 'make test            everything that CI runs (under half an hour on two cores)'
+	@echo 'make test-long       more of it: do the tests notice faults, more random cases (about half an hour more)'
+	@echo 'make bench           micro benches against the system, jemalloc and mimalloc (criterion; about ten minutes)'
+	@echo 'make compare         workloads, redis and process start under five allocators (COMPARE_FLAGS=--quick for a few minutes)'
+	@echo 'make install         library, header, pkg-config file and launcher to PREFIX=/usr/local; uninstall removes them'
+	@echo 'make setup           installs the programs that the tests use (apt-get; names them first)'
+	@echo 'make format          formats the sources'
+	@echo 'make clean           removes what was built'
+	@echo 'Steps of make test: $(STEPS)'
+
+# ---------------------------------------------------------------------------------------------------------------- tests
+
+# In this order: what is quick and fails often comes first.
+STEPS := setup check-format check-lints build test-core test-portable model test-ffi test-programs test-examples \
+	test-gates test-docs
+
+.PHONY: test test-long
+test:
+	@rm -f '$(TARGET)/skipped-tests.txt'
+	@MAKE='$(MAKE)' SKIPPED='$(TARGET)/skipped-tests.txt' tests/steps.sh $(STEPS)
+
+LONG_STEPS := setup check-tests-can-fail test-random model-long
+test-long:
+	@rm -f '$(TARGET)/skipped-tests.txt'
+	@MAKE='$(MAKE)' SKIPPED='$(TARGET)/skipped-tests.txt' tests/steps.sh $(LONG_STEPS)
+
+.PHONY: $(STEPS) $(filter-out $(STEPS),$(LONG_STEPS))
+
+# Each step says what it does and how long that takes at most on two cores, building from nothing.
+
+setup:
+	@echo 'Programs that the tests run, from the distribution (nothing if all are there, else up to 5 minutes)'
+	@tests/install-programs.sh test || { \
+		test "$$FAIRGROUND_REQUIRE_ALL" != 1 && echo 'Going on without: tests that cannot run are named at the end.'; }
+	@for tool in fmt clippy; do \
+		$(CARGO) $$tool --version >/dev/null 2>&1 && continue; \
+		component=$$(echo $$tool | sed s/fmt/rustfmt/); \
+		echo "Adding the Rust component $$component"; rustup component add $$component || exit 1; done
+
+check-format:
+	@echo 'The sources are formatted (seconds)'
+	$(CARGO) fmt --all --check
+
+check-lints:
+	@echo 'No warnings from compiler and clippy, in any of the three configurations (5 minutes)'
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	$(PORTABLE) $(CARGO) clippy --locked -p fairground-allocator --all-targets -- -D warnings
+	$(LOOM) $(CARGO) clippy --locked -p fairground-allocator --tests -- -D warnings
+
+build:
+	@echo 'Library, launcher and benches with the release profile, as the tests use them (5 minutes)'
+	$(CARGO) build --locked --release -p fairground-ffi
+	$(CARGO) build --locked --release -p fairground-ffi -p fairground-benches
+
+test-core:
+	@echo 'The core: unit tests, and property tests of buddy, bins and size classes against models (3 minutes)'
+	$(call run_tests,fairground-allocator)
+
+test-portable:
+	@echo 'The core once more, with the parts for processors without assembly of ours (2 minutes)'
+	$(PORTABLE) $(CARGO) test --locked -p fairground-allocator --tests
+
+.PHONY: model
+model:
+	@echo 'The lock-free protocols: every interleaving of two or three threads, by loom (3 minutes)'
+	$(LOOM) $(CARGO) test --locked --release -p fairground-allocator --lib models
+
+test-ffi:
+	@echo 'The C library: semantics against glibc, C++ operators, exports, header, installation; the launcher (3 minutes)'
+	$(call run_tests,fairground-ffi)
+
+test-programs:
+	@echo 'Real programs on the library: redis, python, g++, git, sqlite, node, bash, java, PostgreSQL (8 minutes)'
+	$(call run_tests,fairground-tests)
+
+test-examples:
+	@echo 'The examples build, run, and print what they should (1 minute)'
+	$(call run_tests,fairground-examples)
+
+test-gates:
+	@echo 'Instruction counts of the hot calls within their budgets, by callgrind (2 minutes)'
+	$(call run_tests,fairground-benches)
+
+test-docs:
+	@echo 'Examples in the documentation run, and it builds without a warning (2 minutes)'
+	$(CARGO) test --locked --workspace --doc
+	RUSTDOCFLAGS='$(RUSTDOCFLAGS) -D warnings' $(CARGO) doc --locked --workspace --no-deps --document-private-items
+
+check-tests-can-fail: build
+	@echo 'The tests of real programs notice allocators that are wrong on purpose (20 minutes)'
+	tests/check-that-tests-can-fail.sh
+
+# Each run draws new random cases.
+RANDOM_RUNS ?= 20
+test-random:
+	@echo 'The property tests $(RANDOM_RUNS) times over, each time with other cases (5 minutes)'
+	for run in $$(seq $(RANDOM_RUNS)); do \
+		$(CARGO) test -q --locked --release -p fairground-allocator --lib -- buddy arena || exit 1; done
+
+# Models that fix their bound themselves do not look at the variable.
+model-long:
+	@echo 'The models with up to LOOM_MAX_PREEMPTIONS=5 preemptions (10 minutes)'
+	LOOM_MAX_PREEMPTIONS=5 $(LOOM) $(CARGO) test --locked --release -p fairground-allocator --lib models
+
+# --------------------------------------------------------------------------------------------------- everything else
+
+.PHONY: demo
+demo:
+	@echo 'Programs that the demo runs, from the distribution (nothing if all are there, else up to 3 minutes)'
+	@tests/install-programs.sh demo || echo 'Going on without: the demo names what it leaves out.'
+	@echo 'Building the library and the launcher (a minute or two the first time)'
+	$(FAIRGROUND_BUILD)
+	@echo 'Real programs on the allocator they come with and on Fairground (two minutes at most)'
+	'$(TARGET)/release/fairground' demo $(DEMO_FLAGS)
+
+.PHONY: bench
+bench:
+	@echo 'Micro benches of four allocators in one process (building 3 minutes, running about ten)'
+	$(CARGO) bench --locked -p fairground-benches --bench micro -- $(BENCH_FLAGS)
+
+.PHONY: compare
+compare:
+	@echo 'Peers from the distribution (nothing if all are there, else a minute)'
+	@tests/install-programs.sh compare || echo 'Going on without: the report names the peers that are missing.'
+	$(CARGO) build --locked --release -p fairground-ffi -p fairground-benches
+	@echo 'Every workload under every allocator, five times (about 20 minutes; with COMPARE_FLAGS=--quick about four)'
+	@mkdir -p out
+	'$(TARGET)/release/fairground-compare' --markdown out/compare.md --json out/compare.json $(COMPARE_FLAGS)
+	@echo 'The tables are in out/compare.md, the raw data in out/compare.json'
+
+.PHONY: format
+format:
+	$(CARGO) fmt --all
+
+.PHONY: clean
+clean:
+	$(CARGO) clean
+	rm -rf out
