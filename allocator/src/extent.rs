@@ -1,10 +1,11 @@
 //! Extents: blocks above 4 MiB, each a mapping of its own (the kernel's vmalloc side of the house).
 //!
 //! They lie outside the reservation, so that the kernel can grow and move them by `mremap` without copying. A hash table of
-//! address to mapping tells them from foreign pointers. Freed extents up to 32 MiB are kept for reuse within a byte limit:
-//! a program that frees and allocates a large buffer in a loop should not pay page faults each time. Like ptmalloc's, the
-//! threshold is dynamic: what a program frees, it will want again, so the size of a freed extent becomes the size up to
-//! which extents are kept (`mallopt(M_MMAP_THRESHOLD)` sets and fixes it).
+//! address to mapping tells them from foreign pointers. Freeing one unmaps it at once.
+//!
+//! What a program frees, it will want again: as in ptmalloc, the size of a freed extent (up to 32 MiB) becomes the *mmap
+//! threshold*, and requests up to it are served from the zone from then on, which keeps its pages for a while.
+//! `mallopt(M_MMAP_THRESHOLD)` sets and fixes the threshold.
 //!
 //! One lock, taken alone; system calls are made under it, which is nothing next to the page faults that follow.
 
@@ -12,15 +13,10 @@ use crate::lock::Lock;
 use crate::os::map::{self, Access};
 use core::cell::UnsafeCell;
 use core::ptr::null_mut;
+use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-/// Largest extent that is ever kept: as ptmalloc's `DEFAULT_MMAP_THRESHOLD_MAX`.
-const KEEP_MAX: usize = 32 << 20;
-
-/// Bytes of freed extents kept at most.
-const KEPT_BYTES: usize = 32 << 20;
-
-/// Freed extents kept at most.
-const KEPT: usize = 8;
+/// Largest value of the dynamic threshold: ptmalloc's `DEFAULT_MMAP_THRESHOLD_MAX`.
+const THRESHOLD_MAX: usize = 32 << 20;
 
 #[derive(Clone, Copy)]
 struct Extent {
@@ -38,10 +34,6 @@ struct Inner {
     capacity: usize,
     count: usize,
     bytes: usize,
-    kept: [Extent; KEPT],
-    nr_kept: usize,
-    kept_bytes: usize,
-    keep_up_to: usize,
     dynamic: bool,
 }
 
@@ -49,6 +41,8 @@ struct Inner {
 pub(crate) struct Extents {
     lock: Lock,
     inner: UnsafeCell<Inner>,
+    /// Requests up to this many bytes are the zone's.
+    threshold: AtomicUsize,
 }
 
 // SAFETY: `inner` is only touched under `lock`.
@@ -57,46 +51,25 @@ unsafe impl Sync for Extents {}
 /// All extents of the process.
 pub(crate) static EXTENTS: Extents = Extents {
     lock: Lock::new(),
-    inner: UnsafeCell::new(Inner {
-        table: null_mut(),
-        capacity: 0,
-        count: 0,
-        bytes: 0,
-        kept: [VACANT; KEPT],
-        nr_kept: 0,
-        kept_bytes: 0,
-        keep_up_to: 0,
-        dynamic: true,
-    }),
+    inner: UnsafeCell::new(Inner { table: null_mut(), capacity: 0, count: 0, bytes: 0, dynamic: true }),
+    threshold: AtomicUsize::new(0),
 };
 
-/// An extent, and whether it reads as zeroes.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct NewExtent {
-    pub(crate) address: *mut u8,
-    pub(crate) zeroed: bool,
-}
-
 impl Extents {
-    /// Maps at least `size` bytes at a multiple of `align` (a power of two).
-    pub(crate) fn alloc(&self, size: usize, align: usize) -> Option<NewExtent> {
-        let len = size.checked_next_multiple_of(map::os_page_size())?;
+    /// Maps at least `size` bytes of zeroes at a multiple of `align` (a power of two); null if there is no memory.
+    pub(crate) fn alloc(&self, size: usize, align: usize) -> *mut u8 {
+        let Some(len) = size.checked_next_multiple_of(map::os_page_size()) else { return null_mut() };
         let _guard = self.lock.lock();
         // SAFETY: under the lock.
         let inner = unsafe { &mut *self.inner.get() };
         if !inner.make_room() {
-            return None;
-        }
-        if let Some(extent) = inner.take_kept(len, align) {
-            inner.insert(extent);
-            return Some(NewExtent { address: extent.start, zeroed: false });
+            return null_mut();
         }
         let start = map::map_aligned(len, align, Access::ReadWrite);
-        if start.is_null() {
-            return None;
+        if !start.is_null() {
+            inner.insert(Extent { address: start.addr(), start, len });
         }
-        inner.insert(Extent { address: start.addr(), start, len });
-        Some(NewExtent { address: start, zeroed: true })
+        start
     }
 
     /// Bytes usable at an address that is an extent's; None if it is none's.
@@ -115,13 +88,15 @@ impl Extents {
         let Some(at) = inner.find(address) else { return false };
         let extent = inner.entry(at);
         inner.remove(at);
-        if inner.dynamic && extent.len <= KEEP_MAX {
-            inner.keep_up_to = inner.keep_up_to.max(extent.len);
+        if inner.dynamic && extent.len <= THRESHOLD_MAX {
+            self.threshold.fetch_max(extent.len, Relaxed);
         }
-        if extent.len <= inner.keep_up_to {
-            inner.keep(extent);
-        } else {
-            inner.unmap(extent);
+        // SAFETY: a mapping of ours that nobody has any more. Should the kernel refuse (a split at the mapping limit), at
+        // least its memory is given back.
+        unsafe {
+            if !map::unmap(extent.start, extent.len) {
+                map::dontneed(extent.start, extent.len);
+            }
         }
         true
     }
@@ -146,33 +121,29 @@ impl Extents {
         start
     }
 
-    /// Unmaps what is kept for reuse. Returns the bytes given back.
-    pub(crate) fn trim(&self) -> usize {
-        let _guard = self.lock.lock();
-        // SAFETY: under the lock.
-        let inner = unsafe { &mut *self.inner.get() };
-        let bytes = inner.kept_bytes;
-        while inner.nr_kept != 0 {
-            inner.drop_oldest();
+    /// Size up to which the zone serves requests.
+    pub(crate) fn threshold(&self) -> usize {
+        self.threshold.load(Relaxed)
+    }
+
+    /// Fixes the threshold. False if it is above the largest allowed, 32 MiB.
+    pub(crate) fn set_threshold(&self, bytes: usize) -> bool {
+        if bytes > THRESHOLD_MAX {
+            return false;
         }
-        bytes
-    }
-
-    /// Fixes the size up to which freed extents are kept.
-    pub(crate) fn set_threshold(&self, bytes: usize) {
         let _guard = self.lock.lock();
         // SAFETY: under the lock.
-        let inner = unsafe { &mut *self.inner.get() };
-        inner.keep_up_to = bytes.min(KEEP_MAX);
-        inner.dynamic = false;
+        unsafe { (*self.inner.get()).dynamic = false };
+        self.threshold.store(bytes, Relaxed);
+        true
     }
 
-    /// Extents in use, their bytes, and bytes kept for reuse.
-    pub(crate) fn counts(&self) -> (usize, usize, usize) {
+    /// Extents in use, and their bytes.
+    pub(crate) fn counts(&self) -> (usize, usize) {
         let _guard = self.lock.lock();
         // SAFETY: under the lock.
         let inner = unsafe { &*self.inner.get() };
-        (inner.count, inner.bytes, inner.kept_bytes)
+        (inner.count, inner.bytes)
     }
 
     /// The lock, for `fork.rs`.
@@ -274,45 +245,5 @@ impl Inner {
             unsafe { map::unmap(old.cast(), old_bytes) };
         }
         true
-    }
-
-    /// The kept extent that fits best, with at most an eighth to spare.
-    fn take_kept(&mut self, len: usize, align: usize) -> Option<Extent> {
-        let fits = |e: &Extent| e.len >= len && e.len - len <= len / 8 && e.address.is_multiple_of(align);
-        let best = (0..self.nr_kept).filter(|&i| fits(&self.kept[i])).min_by_key(|&i| self.kept[i].len)?;
-        let extent = self.kept[best];
-        self.forget_kept(best);
-        Some(extent)
-    }
-
-    fn keep(&mut self, extent: Extent) {
-        while self.nr_kept != 0 && (self.nr_kept == KEPT || self.kept_bytes + extent.len > KEPT_BYTES) {
-            self.drop_oldest();
-        }
-        self.kept[self.nr_kept] = extent;
-        self.nr_kept += 1;
-        self.kept_bytes += extent.len;
-    }
-
-    fn drop_oldest(&mut self) {
-        let extent = self.kept[0];
-        self.forget_kept(0);
-        self.unmap(extent);
-    }
-
-    fn forget_kept(&mut self, at: usize) {
-        self.kept_bytes -= self.kept[at].len;
-        self.kept.copy_within(at + 1..self.nr_kept, at);
-        self.nr_kept -= 1;
-    }
-
-    fn unmap(&mut self, extent: Extent) {
-        // SAFETY: a mapping of ours that nobody has any more. Should the kernel refuse (a split at the mapping limit), at
-        // least its memory is given back.
-        unsafe {
-            if !map::unmap(extent.start, extent.len) {
-                map::dontneed(extent.start, extent.len);
-            }
-        }
     }
 }

@@ -347,21 +347,28 @@ fn alloc_large(size: usize, align: usize) -> Block {
 }
 
 fn try_alloc_large(size: usize, align: usize) -> Option<Block> {
-    if size > RUN_MAX || align > RUN_MAX {
-        return EXTENTS.alloc(size, align).map(|e| Block { address: e.address, zeroed: e.zeroed });
+    if align > RUN_MAX || size > RUN_MAX && size > EXTENTS.threshold() {
+        return extent(size, align);
     }
     let node = heap::current().map(|heap| heap.node()).or_else(|| node(NodeId(0)))?;
     let pages = size.div_ceil(PAGE) as u32;
-    let run = node.zone.alloc_exact(pages, (align / PAGE).max(1) as u32, MigrateType::Direct)?;
+    let Some(run) = node.zone.alloc_exact(pages, (align / PAGE).max(1) as u32, MigrateType::Direct) else {
+        return extent(size, align);
+    };
     let page = MEMBLOCK.page_map();
     page.page(run.start).n.store(pages as u16, Relaxed);
     page.page(run.start).set_tag(Tag::new(Kind::Run, 0, 0));
     Some(Block { address: MEMBLOCK.address_of(run.start), zeroed: run.zeroed })
 }
 
+fn extent(size: usize, align: usize) -> Option<Block> {
+    let address = EXTENTS.alloc(size, align);
+    (!address.is_null()).then_some(Block { address, zeroed: true })
+}
+
 /// Makes a run longer or shorter where it is.
 fn resize_run(index: PageIndex, old: usize, new: usize) -> bool {
-    if new > RUN_MAX / PAGE {
+    if new > u16::MAX as usize {
         return false;
     }
     let page = MEMBLOCK.page_map().page(index);
@@ -532,7 +539,7 @@ fn out_of_memory() -> *mut u8 {
 /// Gives free memory back to the system, keeping about `pad` bytes of it; true if any was given back. What other
 /// threads hold in their sheaves stays with them.
 pub fn trim(pad: usize) -> bool {
-    let mut bytes = EXTENTS.trim();
+    let mut bytes = 0;
     if let Some(heap) = heap::existing() {
         heap.give_everything_back(Strictness::Report);
     }
@@ -589,10 +596,9 @@ pub fn totals() -> Totals {
         totals.dirty += zone.dirty_free * PAGE;
         totals.free += node.bins.counts().1;
     }
-    let (count, bytes, kept) = EXTENTS.counts();
+    let (count, bytes) = EXTENTS.counts();
     totals.huge = bytes;
     totals.huge_count = count;
-    totals.dirty += kept;
     totals.in_use = totals.mapped.saturating_sub(totals.free) + bytes;
     totals.metadata = MEMBLOCK.metadata_bytes();
     totals
@@ -601,7 +607,7 @@ pub fn totals() -> Totals {
 /// The knobs of `mallopt` that mean something here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Knob {
-    /// Size in bytes up to which freed extents are kept for reuse.
+    /// Size in bytes above which a block gets a mapping of its own (4 MiB at least); at most 32 MiB.
     MmapThreshold,
     /// Free memory in bytes kept before it is given back.
     TrimThreshold,
@@ -613,11 +619,8 @@ pub enum Knob {
 
 /// Sets a knob; false if the value is not allowed.
 pub fn set_knob(knob: Knob, value: usize) -> bool {
-    if knob == Knob::MmapThreshold {
-        if value > 32 << 20 {
-            return false;
-        }
-        EXTENTS.set_threshold(value);
+    match knob {
+        Knob::MmapThreshold => EXTENTS.set_threshold(value),
+        Knob::TrimThreshold | Knob::MmapMax | Knob::Perturb => true,
     }
-    true
 }

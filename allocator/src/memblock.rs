@@ -10,6 +10,7 @@
 //!       ├─ bitmap table    512 bytes per granule, for slabs with more objects than their descriptors have room for
 //!       ├─ dirty table     1 bit per page: may hold data (not known to read as zeroes)
 //!       ├─ pageblock table 1 byte per 2 MiB: migrate type
+//!       ├─ extra granules  the granule table of chunks outside the reservation, if there may be any
 //!       ├─ node areas      1 MiB each: `node::Node`
 //!       └─ usable          chunks of 4 MiB, one range per NUMA node
 //! ```
@@ -20,8 +21,12 @@
 //!
 //! Where even the smallest reservation is refused (`ulimit -v`), or one is used up, chunks are mapped one by one wherever the
 //! kernel puts them. They get page numbers after the reservation's, so that everything above works on numbers alone;
-//! address to number then goes through a two-level map keyed by address. The fast path of `free` never sees those: its range
-//! test fails and the slow path asks [`Memblock::index_of`].
+//! address to number then goes through a two-level map keyed by address. The fast path of `free` never sees those. Its range
+//! test may let them pass (it always covers 1 TiB, and they may lie right behind a small reservation), but their granule
+//! bytes are in a table of their own: the one it reads says 'none' there, and the slow path asks [`Memblock::index_of`].
+//!
+//! Under a limit of address space a reservation takes it from everybody else. So when a mapping is refused, the part of a
+//! small reservation that is not in use goes back ([`Memblock::give_up_unused`]).
 //!
 //! Ordering: all fields but `base` are written once under the lock before `READY` is published (release); whoever has a
 //! pointer from this allocator, or a heap, has it from after that.
@@ -52,11 +57,17 @@ pub(crate) const TABLE_GRANULES: usize = 1 << (40 - GRANULE_SHIFT);
 pub(crate) const GRANULE_BITMAP: usize = 512;
 
 /// Sizes asked for, largest first. 1 TiB is far beyond what machines of today give one process and costs nothing; the
-/// smaller ones suit `ulimit -v`, where a reservation counts in full: the last leaves room for the program itself.
-const LADDER: [usize; 4] = [1 << 40, 64 << 30, 4 << 30, 256 << 20];
+/// smaller ones suit `ulimit -v`, where a reservation counts in full.
+const LADDER: [usize; 7] = [1 << 40, 256 << 30, 64 << 30, 16 << 30, 4 << 30, 1 << 30, 256 << 20];
 
-/// Chunks beyond the reservation, when it is smaller than the largest: 64 GiB.
-const MAX_EXTRA_CHUNKS: usize = (64 << 30) / CHUNK;
+/// From one rung to the next, and so the most that a limit leaves beyond what was reserved.
+const RUNG: usize = 4;
+
+/// Page numbers, and units of the bins in 32 bits, end here: 1 TiB.
+const MAX_CHUNKS: usize = (1 << 40) / CHUNK;
+
+/// Chunks there are tables for where not even the smallest reservation is granted: 512 MiB, twice that rung.
+const CHUNKS_WITHOUT_RESERVATION: usize = 128;
 
 /// Most NUMA nodes we tell apart (the kernel's usual limit is 64 or 1,024; more share the last).
 pub(crate) const MAX_NODES: usize = 64;
@@ -94,7 +105,7 @@ struct Table {
     writable: usize,
 }
 
-const NR_TABLES: usize = 5;
+const NR_TABLES: usize = 6;
 /// Bytes a chunk takes in each table, in the order of the layout above.
 const STRIDES: [usize; NR_TABLES] = [
     GRANULES_PER_CHUNK,
@@ -102,12 +113,14 @@ const STRIDES: [usize; NR_TABLES] = [
     GRANULES_PER_CHUNK * GRANULE_BITMAP,
     PAGES_PER_CHUNK as usize / 8,
     2,
+    GRANULES_PER_CHUNK,
 ];
 const GRANULES: usize = 0;
 const PAGES: usize = 1;
 const BITMAPS: usize = 2;
 const DIRTY: usize = 3;
 const PAGEBLOCKS: usize = 4;
+const EXTRA_GRANULES: usize = 5;
 
 struct NodeRange {
     /// Next chunk to hand out, end of the writable part, end of the range.
@@ -153,8 +166,12 @@ const UNTRIED: u8 = 0;
 const READY: u8 = 1;
 const FAILED: u8 = 2;
 
+/// Bits of an address in user space: 47 on x86-64, 48 on aarch64 (more only for those who ask mmap for it).
+const ADDRESS_BITS: u32 = 48;
+
 /// First level of the map for chunks outside the reservation: 64 GiB of address space an entry.
-static EXTRA_MAP: [AtomicPtr<AtomicU32>; 1 << 11] = [const { AtomicPtr::new(null_mut()) }; 1 << 11];
+static EXTRA_MAP: [AtomicPtr<AtomicU32>; 1 << (ADDRESS_BITS - 36)] =
+    [const { AtomicPtr::new(null_mut()) }; 1 << (ADDRESS_BITS - 36)];
 const EXTRA_LEAF: usize = 1 << 14;
 
 impl Memblock {
@@ -209,19 +226,24 @@ impl Memblock {
         done
     }
 
-    /// Lays the tables out for `chunks` chunks from `start` on; returns the bytes they take.
-    fn lay_out(&self, inner: &mut Inner, start: *mut u8, chunks: usize) -> usize {
+    /// Lays the tables out for chunks of the reservation and beyond it from `start` on; returns the bytes they take.
+    fn lay_out(&self, inner: &mut Inner, start: *mut u8, reserved: usize, extra: usize) -> usize {
         let mut at = 0;
         for (i, stride) in STRIDES.into_iter().enumerate() {
             let first = start.wrapping_add(at);
             inner.tables[i] = Table { start: first, stride, writable: 0 };
             self.starts[i].store(first, Relaxed);
-            // The granule table must be there for every address that passes the range test.
-            let bytes = if i == GRANULES { TABLE_GRANULES } else { chunks * stride };
+            let bytes = match i {
+                // It must be there for every address that passes the range test; without a reservation none does.
+                GRANULES if reserved != 0 => TABLE_GRANULES,
+                GRANULES => 0,
+                EXTRA_GRANULES if extra == 0 => 0,
+                _ => (reserved.max(1) + extra) * stride,
+            };
             at += bytes.next_multiple_of(1 << GRANULE_SHIFT);
         }
         inner.node_areas = start.wrapping_add(at);
-        at + MAX_NODES * NODE_AREA
+        at + self.nr_nodes() as usize * NODE_AREA
     }
 
     /// Tries to reserve `size` bytes in one piece.
@@ -231,8 +253,8 @@ impl Memblock {
             return false;
         }
         let reserved = size / CHUNK;
-        let extra = if size == LADDER[0] { 0 } else { MAX_EXTRA_CHUNKS.min(8 * reserved) };
-        let metadata = self.lay_out(inner, start, reserved + extra).next_multiple_of(CHUNK);
+        let extra = (MAX_CHUNKS - reserved).min(RUNG * reserved);
+        let metadata = self.lay_out(inner, start, reserved, extra).next_multiple_of(CHUNK);
         // SAFETY: the granule table lies in the mapping just made.
         if metadata >= size || !unsafe { map::protect(start, TABLE_GRANULES, Access::Read) } {
             // SAFETY: nobody knows the mapping.
@@ -253,25 +275,22 @@ impl Memblock {
     /// No reservation at all: only the tables, for chunks wherever they come.
     fn reserve_tables_only(&self, inner: &mut Inner) -> bool {
         // Page numbers start at one chunk, for number 0 means 'none'.
-        let mut chunks = MAX_EXTRA_CHUNKS;
-        while chunks >= 8 {
-            let total = self.lay_out(inner, null_mut(), chunks);
-            let start = map::map(total, Access::None);
-            if !start.is_null() {
-                self.lay_out(inner, start, chunks);
-                self.metadata_bytes.store(total, Relaxed);
-                // SAFETY: in the mapping just made.
-                if unsafe { map::protect(start, TABLE_GRANULES, Access::Read) } && self.map_extra_addresses(chunks) {
-                    inner.extra_next = 1;
-                    inner.extra_end = chunks as u32;
-                    return true;
-                }
-                // SAFETY: nobody knows the mapping.
-                unsafe { map::unmap(start, total) };
-            }
-            chunks /= 2;
+        let extra = CHUNKS_WITHOUT_RESERVATION;
+        let total = self.lay_out(inner, null_mut(), 0, extra);
+        let start = map::map(total, Access::None);
+        if start.is_null() {
+            return false;
         }
-        false
+        if !self.map_extra_addresses(extra) {
+            // SAFETY: nobody knows the mapping.
+            unsafe { map::unmap(start, total) };
+            return false;
+        }
+        self.lay_out(inner, start, 0, extra);
+        self.metadata_bytes.store(total, Relaxed);
+        inner.extra_next = 1;
+        inner.extra_end = 1 + extra as u32;
+        true
     }
 
     fn map_extra_addresses(&self, chunks: usize) -> bool {
@@ -307,14 +326,15 @@ impl Memblock {
     /// Makes `n` chunks of the reservation from `first` on, and their table entries, writable.
     fn commit(&self, tables: &mut [Table; NR_TABLES], first: u32, n: u32) -> bool {
         let base = core::ptr::with_exposed_provenance_mut::<u8>(self.base.load(Relaxed));
-        Self::commit_tables(tables, first, n)
+        Self::commit_tables(tables, first, n, EXTRA_GRANULES)
             // SAFETY: chunks between `first_chunk` and the range's end lie in the reservation.
             && unsafe { map::commit(base.add(first as usize * CHUNK), n as usize * CHUNK) }
     }
 
-    fn commit_tables(tables: &mut [Table; NR_TABLES], first: u32, n: u32) -> bool {
+    /// Makes entries of all tables but one writable.
+    fn commit_tables(tables: &mut [Table; NR_TABLES], first: u32, n: u32, all_but: usize) -> bool {
         let page = map::os_page_size();
-        for table in tables {
+        for (_, table) in tables.iter_mut().enumerate().filter(|&(i, _)| i != all_but) {
             let from = (first as usize * table.stride) & !(page - 1);
             let to = ((first + n) as usize * table.stride).next_multiple_of(page);
             let from = if table.writable > from && table.writable <= to { table.writable } else { from };
@@ -350,7 +370,7 @@ impl Memblock {
         }
         let chunk = inner.extra_next;
         let leaf = Self::extra_leaf(start.addr());
-        if leaf.is_null() || !Self::commit_tables(&mut inner.tables, chunk, 1) {
+        if leaf.is_null() || !Self::commit_tables(&mut inner.tables, chunk, 1, GRANULES) {
             // SAFETY: as above.
             unsafe { map::unmap(start, CHUNK) };
             return None;
@@ -378,16 +398,42 @@ impl Memblock {
         leaf
     }
 
+    /// Gives the part of a small reservation that is not in use back to the address space, if `wanted` bytes may come free
+    /// by that. Chunks are mapped one by one afterwards.
+    pub(crate) fn give_up_unused(&self, wanted: usize) -> bool {
+        let _guard = self.lock.lock();
+        // SAFETY: under the lock.
+        let inner = unsafe { &mut *self.inner.get() };
+        let reserved = self.reserved_pages.load(Relaxed) as usize * PAGE_SIZE;
+        // A limit with room for more would have granted a larger reservation.
+        if inner.extra_next == inner.extra_end || wanted > RUNG * reserved {
+            return false;
+        }
+        let base = core::ptr::with_exposed_provenance_mut::<u8>(self.base.load(Relaxed));
+        let mut given_up = false;
+        for range in &mut inner.nodes[..self.nr_nodes() as usize] {
+            let unused = (range.end - range.writable) as usize * CHUNK;
+            // SAFETY: chunks that were never handed out; from here on the range ends before them.
+            if unused != 0 && unsafe { map::unmap(base.add(range.writable as usize * CHUNK), unused) } {
+                range.end = range.writable;
+                given_up = true;
+            }
+        }
+        given_up
+    }
+
     /// The page an address lies in; None if it is not in a chunk of ours. Certain for any bit pattern.
     pub(crate) fn index_of(&self, address: usize) -> Option<PageIndex> {
         let offset = address.wrapping_sub(self.base.load(Relaxed));
         let pages = self.reserved_pages.load(Relaxed) as usize;
         if offset < pages << PAGE_SHIFT {
             let index = (offset >> PAGE_SHIFT) as u32;
-            return (index >= self.first_chunk.load(Relaxed) * PAGES_PER_CHUNK && self.is_handed_out(index))
-                .then_some(PageIndex(index));
+            if index >= self.first_chunk.load(Relaxed) * PAGES_PER_CHUNK && self.is_handed_out(index) {
+                return Some(PageIndex(index));
+            }
+            // Else it may be in a part that was given up, and anything may lie there by now.
         }
-        if address >> 47 != 0 {
+        if address >> ADDRESS_BITS != 0 {
             return None;
         }
         let leaf = EXTRA_MAP[address >> 36].load(Acquire);
@@ -450,8 +496,9 @@ impl Memblock {
     /// The byte that says who owns a page's granule.
     #[inline]
     pub(crate) fn granule(&self, index: PageIndex) -> &AtomicU8 {
+        let table = if index.0 < self.reserved_pages.load(Relaxed) { GRANULES } else { EXTRA_GRANULES };
         // SAFETY: as `page_map`.
-        unsafe { &*self.starts[GRANULES].load(Relaxed).add((index.0 >> 4) as usize).cast() }
+        unsafe { &*self.starts[table].load(Relaxed).add((index.0 >> 4) as usize).cast() }
     }
 
     /// A granule's entry in the bitmap table.
@@ -498,6 +545,11 @@ impl Memblock {
         let nodes = &inner.nodes[..self.nr_nodes() as usize];
         let extra = inner.extra_next - (self.reserved_pages.load(Relaxed) / PAGES_PER_CHUNK);
         nodes.iter().map(|n| n.next.saturating_sub(first) as usize).sum::<usize>() + extra as usize
+    }
+
+    /// End of the reservation: pages below have addresses in the order of their numbers.
+    pub(crate) fn reserved_end(&self) -> PageIndex {
+        PageIndex(self.reserved_pages.load(Relaxed))
     }
 
     /// Address space set aside for tables and node structures, in bytes.

@@ -3,6 +3,8 @@
 //! Raw calls, because libc's wrappers write `errno`, which `free` must leave alone. The whole allocator uses only
 //! `mmap`, `munmap`, `mprotect`, `mremap`, `madvise`, `futex` and `write` after its first allocation.
 
+#[cfg(not(loom))]
+pub(crate) mod clock;
 pub(crate) mod futex;
 #[cfg(not(loom))]
 pub(crate) mod map;

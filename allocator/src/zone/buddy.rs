@@ -117,12 +117,16 @@ pub(crate) struct Buddy {
     pageblocks: PageblockTypes,
     areas: [FreeArea; NR_ORDERS],
     free_pages: u32,
+    /// Chunks below this page that have neighbouring numbers have neighbouring addresses.
+    contiguous_end: PageIndex,
+    /// End of the highest chunk added below `contiguous_end`: descriptors from here on may not be there yet.
+    end: PageIndex,
 }
 
 impl Buddy {
-    pub(crate) const fn new(map: PageMap, pageblocks: PageblockTypes) -> Buddy {
+    pub(crate) const fn new(map: PageMap, pageblocks: PageblockTypes, contiguous_end: PageIndex) -> Buddy {
         const AREA: FreeArea = FreeArea { lists: [const { PageList::new() }; NR_TYPES], blocks: [0; NR_TYPES] };
-        Buddy { map, pageblocks, areas: [AREA; NR_ORDERS], free_pages: 0 }
+        Buddy { map, pageblocks, areas: [AREA; NR_ORDERS], free_pages: 0, contiguous_end, end: PageIndex::NONE }
     }
 
     /// Pages in free blocks.
@@ -141,6 +145,9 @@ impl Buddy {
         self.pageblocks.set(start.add(PAGEBLOCK_ORDER.pages()), kind);
         self.link(start, Order::MAX, kind);
         self.free_pages += Order::MAX.pages();
+        if start < self.contiguous_end {
+            self.end = self.end.max(start.add(Order::MAX.pages()));
+        }
     }
 
     /// A block of `order` for `kind`, or None if no free block is large enough. Its head's tag is `Inside`; the caller
@@ -150,7 +157,7 @@ impl Buddy {
         let index = self.areas[found.0 as usize].lists[from as usize].first();
         self.unlink(index, found, from);
         self.free_pages -= order.pages();
-        let kind = if from == kind { kind } else { self.steal(index, found, from, kind) };
+        let kind = if from == kind || !self.steal(index, found, kind) { from } else { kind };
         // expand(): give back the upper halves.
         let mut at = found;
         while at > order {
@@ -166,6 +173,39 @@ impl Buddy {
         let index = self.alloc_pages(order, kind)?;
         self.free_range(index.add(pages), order.pages() - pages);
         Some(index)
+    }
+
+    /// Exactly `pages` pages, more than a chunk: whole free chunks that follow each other, at the lowest address there is,
+    /// and the tail of the last given back.
+    pub(crate) fn alloc_chunks(&mut self, pages: u32, kind: MigrateType) -> Option<PageIndex> {
+        let chunk = Order::MAX.pages();
+        let whole = pages.next_multiple_of(chunk);
+        let mut best = None;
+        for list in &self.areas[Order::MAX.0 as usize].lists {
+            let mut at = list.first();
+            while !at.is_none() {
+                let fits = at.0 + whole <= self.end.0
+                    && (at.0..at.0 + whole).step_by(chunk as usize).all(|i| self.is_free_chunk(PageIndex(i)));
+                if fits && best.is_none_or(|least| at < least) {
+                    best = Some(at);
+                }
+                at = PageList::after(self.map, at);
+            }
+        }
+        let start = best?;
+        for index in (start.0..start.0 + whole).step_by(chunk as usize).map(PageIndex) {
+            let from = MigrateType::from_byte(self.map.page(index).tag().b());
+            self.unlink(index, Order::MAX, from);
+            self.steal(index, Order::MAX, kind);
+        }
+        self.free_pages -= whole;
+        self.free_range(start.add(pages), whole - pages);
+        Some(start)
+    }
+
+    fn is_free_chunk(&self, index: PageIndex) -> bool {
+        let tag = self.map.page(index).tag();
+        tag.kind() == Kind::Buddy && tag.a() == Order::MAX.0
     }
 
     /// Grows a run in place: takes the `more` pages from `start` on, if all of them are free.
@@ -192,8 +232,8 @@ impl Buddy {
 
     /// The free block that starts at `index`, if one does.
     fn free_block_from(&self, index: PageIndex) -> Option<(MigrateType, Order)> {
-        if index.is_aligned(Order::MAX.pages()) {
-            return None; // another chunk; the page map may not be there yet
+        if index.is_aligned(Order::MAX.pages()) && index >= self.end {
+            return None; // another chunk, elsewhere or not there yet
         }
         let tag = self.map.page(index).tag();
         (tag.kind() == Kind::Buddy).then(|| (MigrateType::from_byte(tag.b()), Order(tag.a())))
@@ -217,7 +257,7 @@ impl Buddy {
         self.link(index, order, self.pageblocks.get(index));
     }
 
-    /// Gives any range of pages inside one chunk back, as the aligned blocks it consists of.
+    /// Gives any range of pages back, as the aligned blocks it consists of.
     pub(crate) fn free_range(&mut self, mut start: PageIndex, mut pages: u32) {
         while pages != 0 {
             let fits = 31 - pages.leading_zeros();
@@ -261,16 +301,16 @@ impl Buddy {
         None
     }
 
-    /// Decides to which type the rest of a stolen block belongs, and moves whole pageblocks over.
-    fn steal(&mut self, index: PageIndex, found: Order, from: MigrateType, to: MigrateType) -> MigrateType {
+    /// Moves the pageblocks of a block over to another type, if it covers at least half of one.
+    fn steal(&mut self, index: PageIndex, found: Order, to: MigrateType) -> bool {
         if found.0 + 1 < PAGEBLOCK_ORDER.0 {
-            return from;
+            return false;
         }
         let blocks = (found.pages() / PAGEBLOCK_ORDER.pages()).max(1);
         for block in 0..blocks {
             self.pageblocks.set(index.add(block * PAGEBLOCK_ORDER.pages()), to);
         }
-        to
+        true
     }
 
     fn link(&mut self, index: PageIndex, order: Order, kind: MigrateType) {

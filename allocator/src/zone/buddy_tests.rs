@@ -21,7 +21,7 @@ impl Model {
         let types: &'static mut [u8] = Box::leak(vec![0u8; 2 * CHUNKS as usize + 4].into());
         // SAFETY: both cover every page used, and live for good.
         let (map, types) = unsafe { (PageMap::new(pages.as_ptr()), PageblockTypes::new(types.as_mut_ptr())) };
-        let mut buddy = Buddy::new(map, types);
+        let mut buddy = Buddy::new(map, types, PageIndex(FIRST + CHUNKS * 1024));
         for chunk in 0..CHUNKS {
             buddy.add_chunk(PageIndex(FIRST + chunk * 1024), MigrateType::ALL[chunk as usize % 2]);
         }
@@ -49,6 +49,20 @@ impl Model {
                 let free = |at: usize| self.used[at..at + order.pages() as usize].iter().all(|&used| !used);
                 let exists = (0..self.used.len()).step_by(order.pages() as usize).any(free);
                 assert!(!exists, "refused {pages} pages though a block of order {} is free", order.get());
+            }
+        }
+    }
+
+    fn alloc_chunks(&mut self, pages: u32, kind: MigrateType) {
+        match self.buddy.alloc_chunks(pages, kind) {
+            Some(start) => {
+                self.mark(start.0, pages, true);
+                self.runs.push((start.0, pages));
+            }
+            None => {
+                let whole = pages.next_multiple_of(1024) as usize;
+                let free = |at: usize| self.used.get(at..at + whole).is_some_and(|p| p.iter().all(|&used| !used));
+                assert!(!(0..self.used.len()).step_by(1024).any(free), "refused {pages} pages");
             }
         }
     }
@@ -93,14 +107,14 @@ proptest! {
             match what {
                 0..=3 => model.alloc(pages % 40 + 1, 1 << (align % 4), MigrateType::ALL[kind]),
                 4 => model.alloc(pages, 1, MigrateType::ALL[kind]),
+                5 if which.index(4) == 0 => model.alloc_chunks(pages + 1024, MigrateType::ALL[kind]),
                 5 => model.alloc(1 << align, 1 << align, MigrateType::ALL[kind]),
                 6 if !model.runs.is_empty() => {
                     // Grow a run in place.
                     let at = which.index(model.runs.len());
                     let (start, n) = model.runs[at];
                     let end = start + n;
-                    let room = (1024 - end % 1024) % 1024;
-                    let more = (pages % 16 + 1).min(room);
+                    let more = (pages % 16 + 1).min(FIRST + CHUNKS * 1024 - end);
                     let free = more != 0
                         && (end..end + more).all(|p| !model.used[(p - FIRST) as usize]);
                     if more != 0 && model.buddy.take_range(PageIndex(end), more) {

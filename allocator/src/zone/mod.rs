@@ -2,7 +2,9 @@
 //!
 //! `alloc_pages(order)`, `free_pages(order)` and exact counts on top. A zone grows by whole chunks from memblock. Pages
 //! that a program has had are *dirty*: they still occupy memory though they are free. They are reused first (free lists
-//! are last in, first out) and given back by [`Zone::purge`].
+//! are last in, first out). What was not needed for a whole interval (the least number of dirty pages seen in it) is given
+//! back at its end, by whoever frees pages then; so a program that allocates and frees in waves keeps its pages, and one that has
+//! shrunk loses them within two intervals of its next activity. A cap in bytes holds at any time.
 //!
 //! One lock per zone. Order: after the locks of the layers above, before memblock's.
 
@@ -11,14 +13,21 @@ pub(crate) mod node;
 
 use crate::lock::Lock;
 use crate::memblock::{CHUNK, MEMBLOCK, NodeId};
+use crate::os::clock;
 use crate::os::map::{self, PAGE_SHIFT, PAGE_SIZE};
 use crate::page::PageIndex;
 use buddy::{Buddy, MigrateType, NR_ORDERS, NR_TYPES, Order};
 use core::cell::UnsafeCell;
 
-/// Free dirty pages are purged beyond this many bytes, or beyond a quarter of what is in use if that is more: enough that
-/// a program that frees and allocates in waves keeps its pages, little enough not to look like a leak.
-const DIRTY_CAP: usize = 32 << 20;
+/// Dirty pages are purged at once beyond this many bytes, or beyond what is in use if that is more: about as much again as
+/// the program has may lie idle until the interval ends.
+const DIRTY_CAP: usize = 64 << 20;
+
+/// Milliseconds of an interval: long against a wave of requests, short against a person looking at RSS.
+const INTERVAL_MS: u64 = 250;
+
+/// Dirty bytes that are never worth a purge.
+const DIRTY_MIN: usize = 1 << 20;
 
 /// Pages of a request, and whether they are known to read as zeroes.
 #[derive(Clone, Copy, Debug)]
@@ -40,6 +49,9 @@ struct Inner {
     buddy: Buddy,
     present: usize,
     dirty_free: usize,
+    /// Least `dirty_free` since the interval began, and when that was.
+    dirty_least: usize,
+    interval_ms: u64,
 }
 
 /// See the module's text.
@@ -55,8 +67,12 @@ unsafe impl Sync for Zone {}
 impl Zone {
     /// An empty zone. Memblock must be ready.
     pub(crate) fn new(node: NodeId) -> Zone {
-        let buddy = Buddy::new(MEMBLOCK.page_map(), MEMBLOCK.pageblock_types());
-        Zone { lock: Lock::new(), node, inner: UnsafeCell::new(Inner { buddy, present: 0, dirty_free: 0 }) }
+        let buddy = Buddy::new(MEMBLOCK.page_map(), MEMBLOCK.pageblock_types(), MEMBLOCK.reserved_end());
+        Zone {
+            lock: Lock::new(),
+            node,
+            inner: UnsafeCell::new(Inner { buddy, present: 0, dirty_free: 0, dirty_least: 0, interval_ms: 0 }),
+        }
     }
 
     /// The lock, for `fork.rs`.
@@ -69,24 +85,34 @@ impl Zone {
         self.alloc_exact(order.pages(), order.pages(), kind)
     }
 
-    /// Exactly `pages` pages at a multiple of `align` pages (a power of two), at most a chunk.
+    /// Exactly `pages` pages at a multiple of `align` pages (a power of two, at most a chunk). More than a chunk only from
+    /// chunks that lie side by side.
     pub(crate) fn alloc_exact(&self, pages: u32, align: u32, kind: MigrateType) -> Option<Pages> {
+        debug_assert!(align <= Order::MAX.pages());
         let _guard = self.lock.lock();
         // SAFETY: under the lock.
         let inner = unsafe { &mut *self.inner.get() };
+        let mut more = pages.div_ceil(Order::MAX.pages());
         let start = loop {
-            if let Some(start) = inner.buddy.alloc_exact(pages, align, kind) {
+            let found = if pages <= Order::MAX.pages() {
+                inner.buddy.alloc_exact(pages, align, kind)
+            } else {
+                inner.buddy.alloc_chunks(pages, kind)
+            };
+            if let Some(start) = found {
                 break start;
             }
-            if pages.max(align) > Order::MAX.pages() {
-                return None;
+            if more == 0 {
+                return None; // new chunks do not lie side by side: outside the reservation
             }
+            more -= 1;
             let chunk = MEMBLOCK.alloc_chunk(self.node)?;
             inner.present += Order::MAX.pages() as usize;
             inner.buddy.add_chunk(chunk, kind);
         };
         let dirty = mark_dirty(start, pages);
         inner.dirty_free -= dirty as usize;
+        inner.dirty_least = inner.dirty_least.min(inner.dirty_free);
         Some(Pages { start, zeroed: dirty == 0 })
     }
 
@@ -95,14 +121,12 @@ impl Zone {
         let _guard = self.lock.lock();
         // SAFETY: under the lock.
         let inner = unsafe { &mut *self.inner.get() };
-        if end.is_aligned(Order::MAX.pages()) || (end.0 % Order::MAX.pages()) + more > Order::MAX.pages() {
-            return None;
-        }
         if !inner.buddy.take_range(end, more) {
             return None;
         }
         let dirty = mark_dirty(end, more);
         inner.dirty_free -= dirty as usize;
+        inner.dirty_least = inner.dirty_least.min(inner.dirty_free);
         Some(dirty == 0)
     }
 
@@ -113,10 +137,7 @@ impl Zone {
         let inner = unsafe { &mut *self.inner.get() };
         inner.buddy.free_range(start, pages);
         inner.dirty_free += pages as usize;
-        let in_use = inner.present - inner.buddy.free_pages() as usize;
-        if inner.dirty_free > (DIRTY_CAP / PAGE_SIZE).max(in_use / 4) {
-            purge(inner, inner.dirty_free / 2);
-        }
+        inner.decay();
     }
 
     /// Gives the memory of free pages back to the system, all but `keep` bytes of it. Returns the bytes given back.
@@ -147,6 +168,29 @@ impl Zone {
     }
 }
 
+impl Inner {
+    /// Gives back what the text of this module says, if it is time.
+    fn decay(&mut self) {
+        let in_use = self.present - self.buddy.free_pages() as usize;
+        let cap = (DIRTY_CAP / PAGE_SIZE).max(in_use);
+        if self.dirty_free > cap {
+            purge(self, cap / 2);
+        }
+        if self.dirty_free <= DIRTY_MIN / PAGE_SIZE {
+            return;
+        }
+        let now = clock::now_ms();
+        if now - self.interval_ms >= INTERVAL_MS {
+            let idle = self.dirty_least;
+            if idle > DIRTY_MIN / PAGE_SIZE && self.interval_ms != 0 {
+                purge(self, self.dirty_free - idle);
+            }
+            self.interval_ms = now;
+            self.dirty_least = self.dirty_free;
+        }
+    }
+}
+
 /// Purges free pages, largest blocks first, until at most `keep` dirty ones remain. Returns how many it gave back.
 fn purge(inner: &mut Inner, keep: usize) -> usize {
     let os_pages = (map::os_page_size() / PAGE_SIZE) as u32;
@@ -165,15 +209,16 @@ fn purge(inner: &mut Inner, keep: usize) -> usize {
         });
     });
     inner.dirty_free -= given_back;
+    inner.dirty_least = inner.dirty_least.min(inner.dirty_free);
     given_back
 }
 
-/// Marks a range inside one chunk as dirty; returns how many pages of it were already.
+/// Marks a range as dirty; returns how many pages of it were already. The words of neighbouring chunks follow each other.
 fn mark_dirty(start: PageIndex, pages: u32) -> u32 {
     let bits = MEMBLOCK.dirty_bits(start);
     let mut before = 0;
     for_each_word(start, pages, |word, mask| {
-        // SAFETY: 16 words a chunk; under the zone's lock.
+        // SAFETY: the table has words for every page; under the zone's lock.
         unsafe {
             let at = bits.add(word);
             before += (*at & mask).count_ones();
@@ -209,7 +254,7 @@ fn for_each_dirty_run(start: PageIndex, pages: u32, mut give_back: impl FnMut(Pa
     cleaned
 }
 
-/// Splits a range of pages inside one chunk into words of its bitmap.
+/// Splits a range of pages into words of the bitmap, counted from the first page's chunk.
 fn for_each_word(start: PageIndex, pages: u32, mut each: impl FnMut(usize, u64)) {
     let mut at = start.0 % Order::MAX.pages();
     let end = at + pages;
