@@ -74,7 +74,7 @@ check-lints:
 	@echo 'No warnings from compiler and clippy, in any of the three configurations (5 minutes)'
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	$(PORTABLE) $(CARGO) clippy --locked -p fairground-allocator --all-targets -- -D warnings
-	$(LOOM) $(CARGO) clippy --locked -p fairground-allocator --tests -- -D warnings
+	$(LOOM) $(CARGO) clippy --locked -p fairground-allocator --lib --profile test -- -D warnings
 
 build:
 	@echo 'Library, launcher and benches with the release profile, as the tests use them (5 minutes)'

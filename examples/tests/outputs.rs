@@ -31,7 +31,8 @@ fn install(prefix: &Path) {
 
 /// The number before ` KiB in use` in the line that starts with `when`.
 fn in_use(text: &str, when: &str) -> u64 {
-    let line = text.lines().find_map(|line| line.strip_prefix(when)).unwrap_or_else(|| panic!("no {when:?} in:\n{text}"));
+    let line =
+        text.lines().find_map(|line| line.strip_prefix(when)).unwrap_or_else(|| panic!("no {when:?} in:\n{text}"));
     let number = line.trim_start_matches(": ").split(" KiB in use").next();
     number.and_then(|number| number.parse().ok()).unwrap_or_else(|| panic!("no KiB in use in {line:?}"))
 }
