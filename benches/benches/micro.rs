@@ -217,13 +217,13 @@ fn thread_start_in<A: GlobalAlloc + Sync>(name: &str, allocator: &A, group: &mut
     });
 }
 
-/// Short: 60 lines of about two seconds. The long, careful measurement is `fairground-compare`.
+/// Short: 64 lines of about a second each. The long, careful measurement is `fairground-compare`.
 fn configuration() -> Criterion {
     Criterion::default()
-        .warm_up_time(Duration::from_millis(300))
-        .measurement_time(Duration::from_secs(1))
-        .sample_size(30)
-        .nresamples(10_000)
+        .warm_up_time(Duration::from_millis(200))
+        .measurement_time(Duration::from_millis(600))
+        .sample_size(20)
+        .nresamples(5_000)
 }
 
 criterion_group! {

@@ -11,7 +11,7 @@
 //!   reported, never dropped.
 //! * **Ratios are ours divided by theirs** throughout: below 1 ours is better. Rows that are lost are listed.
 //!
-//! Data flow: [`options`](self) → [`peers::resolve`] → [`schedule`] runs [`jobs`] through [`process`] → [`report::Report`] →
+//! Data flow: [`peers::resolve`] → [`schedule`] runs [`jobs`] through [`process`] → [`report::Report`] →
 //! [`table`] as text, Markdown or (by serde) JSON. The preloaded library reaches the measured program only: neither
 //! `fairground-compare` nor the redis client runs on it.
 
