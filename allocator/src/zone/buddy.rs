@@ -106,6 +106,9 @@ impl PageblockTypes {
     }
 }
 
+/// Blocks of a list among which the lowest is chosen.
+const LOWEST_OF: usize = 16;
+
 struct FreeArea {
     lists: [PageList; NR_TYPES],
     blocks: [u32; NR_TYPES],
@@ -154,7 +157,7 @@ impl Buddy {
     /// gives it a meaning.
     pub(crate) fn alloc_pages(&mut self, order: Order, kind: MigrateType) -> Option<PageIndex> {
         let (found, from) = self.find(order, kind).or_else(|| self.find_fallback(order, kind))?;
-        let index = self.areas[found.0 as usize].lists[from as usize].first();
+        let index = self.lowest(found, from);
         self.unlink(index, found, from);
         self.free_pages -= order.pages();
         let kind = if from == kind || !self.steal(index, found, kind) { from } else { kind };
@@ -287,6 +290,20 @@ impl Buddy {
         (order.0..NR_ORDERS as u8)
             .find(|&o| !self.areas[o as usize].lists[kind as usize].first().is_none())
             .map(|o| (Order(o), kind))
+    }
+
+    /// The lowest of the first few blocks of a list: keeps what is in use together, and what is free whole.
+    fn lowest(&self, order: Order, kind: MigrateType) -> PageIndex {
+        let mut lowest = self.areas[order.0 as usize].lists[kind as usize].first();
+        let mut at = lowest;
+        for _ in 1..LOWEST_OF {
+            at = PageList::after(self.map, at);
+            if at.is_none() {
+                break;
+            }
+            lowest = lowest.min(at);
+        }
+        lowest
     }
 
     /// The largest free block of any other type (`__rmqueue_fallback`): large, because what remains of it becomes ours.
