@@ -341,6 +341,7 @@ fn alloc_large(size: usize, align: usize) -> Block {
         if attempt == 0 && !reclaim() {
             break;
         }
+        MEMBLOCK.give_up_unused(size.max(align));
     }
     out_of_memory();
     NO_BLOCK

@@ -302,8 +302,9 @@ impl Memblock {
         !table.is_null()
     }
 
-    /// A chunk for `node`, readable and writable, all zeroes; its table entries are writable too.
-    pub(crate) fn alloc_chunk(&self, node: NodeId) -> Option<PageIndex> {
+    /// A chunk for `node`, readable and writable, all zeroes; its table entries are writable too. With `beside_others` only
+    /// one of the reservation: elsewhere chunks do not lie side by side.
+    pub(crate) fn alloc_chunk(&self, node: NodeId, beside_others: bool) -> Option<PageIndex> {
         let _guard = self.lock.lock();
         // SAFETY: under the lock.
         let inner = unsafe { &mut *self.inner.get() };
@@ -320,7 +321,7 @@ impl Memblock {
             range.next += 1;
             return Some(PageIndex(chunk * PAGES_PER_CHUNK));
         }
-        self.alloc_extra_chunk(inner)
+        if beside_others { None } else { self.alloc_extra_chunk(inner) }
     }
 
     /// Makes `n` chunks of the reservation from `first` on, and their table entries, writable.

@@ -107,7 +107,7 @@ impl Zone {
                 return None; // new chunks do not lie side by side: outside the reservation
             }
             more -= 1;
-            let chunk = MEMBLOCK.alloc_chunk(self.node)?;
+            let chunk = MEMBLOCK.alloc_chunk(self.node, pages > Order::MAX.pages())?;
             inner.present += Order::MAX.pages() as usize;
             inner.buddy.add_chunk(chunk, kind);
         };

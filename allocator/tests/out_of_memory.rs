@@ -1,0 +1,159 @@
+//! When memory runs out: null and `ENOMEM`, everything usable again after it was freed, and the program goes on.
+//!
+//! Limits of a process cannot be taken back, so every case runs in a process of its own: this program starts itself again
+//! with the name of the case and the limit in its environment. `RLIMIT_AS` counts address space, reservations included;
+//! `RLIMIT_DATA` counts private writable memory.
+
+mod support;
+
+use fairground_allocator::malloc::{calloc, free, malloc, memalign, realloc};
+use std::process::ExitCode;
+use support::{Case, errno, set_errno};
+
+const MIB: usize = 1 << 20;
+
+/// Sizes of every engine: small slabs, large slabs, bins, runs, extents.
+const SIZES: [usize; 5] = [100, 5_000, 100_000, MIB, 10 * MIB];
+
+/// Address space that a limit leaves to a process of this size must mostly be usable: at least this part of the limit.
+const USABLE: f64 = 0.6;
+
+/// Allocates blocks of `size` until null, linked through their first word; the last one and their number.
+fn fill(size: usize) -> (*mut u8, usize) {
+    let (mut last, mut count) = (std::ptr::null_mut::<u8>(), 0);
+    loop {
+        set_errno(0);
+        let block = malloc(size);
+        if block.is_null() {
+            assert_eq!(errno(), libc::ENOMEM, "errno at the end of memory");
+            return (last, count);
+        }
+        // SAFETY: a new block of at least two words.
+        unsafe {
+            block.cast::<*mut u8>().write(last);
+            // The other end too: it must be memory.
+            block.add(size - 1).write(1);
+        }
+        (last, count) = (block, count + 1);
+    }
+}
+
+/// Frees a chain made by [`fill`].
+fn free_all(mut last: *mut u8) {
+    while !last.is_null() {
+        // SAFETY: blocks of the chain, each freed once, its link read before.
+        unsafe {
+            let before = last.cast::<*mut u8>().read();
+            set_errno(77);
+            free(last);
+            assert_eq!(errno(), 77, "free keeps errno");
+            last = before;
+        }
+    }
+}
+
+/// Fills memory with blocks of one size, frees them, and does it again: the same amount fits.
+fn exhaust(limit: usize, size: usize) {
+    let (last, first_count) = fill(size);
+    // The program goes on with what it has: this test could not print otherwise.
+    free_all(last);
+    let (last, second_count) = fill(size);
+    free_all(last);
+    println!("{size}: {first_count}, {second_count}: {} MiB of {}", first_count * size / MIB, limit / MIB);
+    let bytes = first_count * size;
+    assert!(bytes as f64 >= limit as f64 * USABLE, "{bytes} bytes in blocks of {size} under a limit of {limit}");
+    // After the first round large blocks may be the zone's, in whole chunks of 4 MiB: 10 MiB take 12.
+    let slack = (first_count / if size > 4 * MIB { 5 } else { 10 }).max(1);
+    assert!(first_count.abs_diff(second_count) <= slack, "{size}: {first_count} blocks, then {second_count}");
+}
+
+fn exhaust_in_threads(size: usize) {
+    let threads: Vec<_> = (0..4)
+        .map(|_| {
+            std::thread::spawn(move || {
+                for _ in 0..2 {
+                    free_all(fill(size).0);
+                }
+            })
+        })
+        .collect();
+    for thread in threads {
+        thread.join().expect("no thread fails");
+    }
+    // SAFETY: a new block, freed once.
+    unsafe { free(malloc(size)) };
+}
+
+/// Requests that no limit allows.
+fn absurd_requests() {
+    const MOST: usize = isize::MAX as usize;
+    let none = |what: &str, block: *mut u8| {
+        assert!(block.is_null(), "{what}");
+        assert_eq!(errno(), libc::ENOMEM, "{what}");
+        set_errno(0);
+    };
+    set_errno(0);
+    // SAFETY: one block, alive until the end.
+    unsafe {
+        let block = malloc(100);
+        block.write_bytes(7, 100);
+        set_errno(0);
+        for size in [MOST - 4096, MOST - 16, MOST - 1, MOST, MOST + 1, usize::MAX - 4096, usize::MAX - 15, usize::MAX] {
+            none("malloc", malloc(size));
+            none("realloc of a small block", realloc(block, size));
+            none("calloc", calloc(1, size));
+            none("calloc, the other way", calloc(size, 1));
+            for align in [32, 4096, 65_536, 1 << 30] {
+                none("memalign", memalign(align, size));
+            }
+            let large = malloc(20 * MIB);
+            if !large.is_null() {
+                large.write(9);
+                set_errno(0);
+                none("realloc of a large block", realloc(large, size));
+                assert_eq!(large.read(), 9);
+                free(large);
+            }
+        }
+        none("a product that overflows", calloc(1 << 32, 1 << 32));
+        none("a product that overflows to little", calloc(usize::MAX / 2 + 1, 2));
+        for shift in 47..64 {
+            none("an alignment beyond the address space", memalign(1 << shift, 100));
+        }
+        assert!((0..100).all(|i| block.add(i).read() == 7), "the old block is as it was");
+        free(block);
+    }
+}
+
+/// Limits in MiB: the smallest reservation, of 256 MiB, fits only under the last.
+const LIMITS: [usize; 3] = [128, 256, 512];
+
+fn cases() -> Vec<Case> {
+    let mut cases = vec![Case::new("absurd requests", None, absurd_requests)];
+    for limit in LIMITS {
+        let address_space = Some((libc::RLIMIT_AS, limit * MIB));
+        for size in SIZES {
+            let name = format!("{limit} MiB of address space, blocks of {size}");
+            cases.push(Case::new(&name, address_space, move || exhaust(limit * MIB, size)));
+        }
+        for size in SIZES {
+            let name = format!("{limit} MiB of address space, 4 threads, blocks of {size}");
+            cases.push(Case::new(&name, address_space, move || exhaust_in_threads(size)));
+        }
+        cases.push(Case::new(
+            &format!("{limit} MiB of address space, absurd requests"),
+            address_space,
+            absurd_requests,
+        ));
+    }
+    for size in SIZES {
+        let limit = 256 * MIB;
+        let name = format!("256 MiB of data, blocks of {size}");
+        cases.push(Case::new(&name, Some((libc::RLIMIT_DATA, limit)), move || exhaust(limit, size)));
+    }
+    cases
+}
+
+fn main() -> ExitCode {
+    support::run(cases())
+}

@@ -1,0 +1,136 @@
+//! Tests that need a process of their own: the test program starts itself again for each case.
+//!
+//! They have no harness (`harness = false`): its threads and its buffers would count against the limits, and would be there
+//! when a case forks or dies. A case is chosen by its number, in the environment. The allocator under test is not the
+//! program's own: what std allocates comes from the system's, and stays usable when memory of ours has run out.
+
+// Each test binary compiles this module and uses a part of it.
+#![allow(dead_code)]
+
+use std::os::unix::process::CommandExt;
+use std::process::{Command, ExitCode, Output};
+use std::time::{Duration, Instant};
+
+/// Names the case to a process that was started for it.
+const VARIABLE: &str = "FAIRGROUND_TEST_CASE";
+
+/// After this a case counts as hanging.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// What a case must end with.
+pub enum End {
+    /// Normally.
+    Success,
+    /// By SIGABRT, with all of these on stderr.
+    Abort(Vec<String>),
+}
+
+/// A process to run.
+pub struct Case {
+    name: String,
+    limit: Option<(libc::__rlimit_resource_t, usize)>,
+    body: Box<dyn Fn()>,
+    end: End,
+}
+
+impl Case {
+    /// A case that ends normally, under a limit if one is given.
+    pub fn new(name: &str, limit: Option<(libc::__rlimit_resource_t, usize)>, body: impl Fn() + 'static) -> Case {
+        Case { name: name.into(), limit, body: Box::new(body), end: End::Success }
+    }
+
+    /// A case that must be aborted with these words on stderr.
+    pub fn aborted(name: &str, words: &[&str], body: impl Fn() + 'static) -> Case {
+        let words = words.iter().map(|&word| word.into()).collect();
+        Case { name: name.into(), limit: None, body: Box::new(body), end: End::Abort(words) }
+    }
+}
+
+/// Runs all cases, or the one this process was started for. Arguments choose cases by parts of their names.
+pub fn run(cases: Vec<Case>) -> ExitCode {
+    if let Some(number) = std::env::var_os(VARIABLE) {
+        let number: usize = number.to_str().and_then(|n| n.parse().ok()).expect("a number");
+        (cases[number].body)();
+        return ExitCode::SUCCESS;
+    }
+    let wanted: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
+    let mut failed = 0;
+    let mut ran = 0;
+    for (number, case) in cases.iter().enumerate() {
+        if !wanted.is_empty() && !wanted.iter().any(|part| case.name.contains(part.as_str())) {
+            continue;
+        }
+        ran += 1;
+        let result = check(case, &start(number, case));
+        println!("{} ... {}", case.name, if result.is_ok() { "ok" } else { "FAILED" });
+        if let Err(why) = result {
+            println!("{why}");
+            failed += 1;
+        }
+    }
+    println!("{ran} cases, {failed} failed");
+    if failed == 0 && (ran != 0 || !wanted.is_empty()) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn start(number: usize, case: &Case) -> Output {
+    let mut command = Command::new(std::env::current_exe().expect("this program's path"));
+    command.env(VARIABLE, number.to_string()).stdin(std::process::Stdio::null());
+    command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+    let limit = case.limit;
+    // SAFETY: between fork and exec only system calls are made.
+    unsafe {
+        command.pre_exec(move || {
+            let no_core = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+            libc::setrlimit(libc::RLIMIT_CORE, &no_core);
+            if let Some((resource, bytes)) = limit {
+                let limit = libc::rlimit { rlim_cur: bytes as u64, rlim_max: bytes as u64 };
+                if libc::setrlimit(resource, &limit) != 0 {
+                    return Err(std::io::Error::last_os_error());
+                }
+            }
+            Ok(())
+        });
+    }
+    let mut child = command.spawn().expect("start a process for a case");
+    let since = Instant::now();
+    while child.try_wait().expect("wait for a case").is_none() {
+        if since.elapsed() > PATIENCE {
+            child.kill().expect("end a case that hangs");
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    child.wait_with_output().expect("read what a case printed")
+}
+
+fn check(case: &Case, output: &Output) -> Result<(), String> {
+    use std::os::unix::process::ExitStatusExt;
+    let errors = String::from_utf8_lossy(&output.stderr);
+    let printed = || format!("{}\n{}{errors}", output.status, String::from_utf8_lossy(&output.stdout));
+    match &case.end {
+        End::Success if output.status.success() => Ok(()),
+        End::Success => Err(printed()),
+        End::Abort(words) => {
+            if output.status.signal() != Some(libc::SIGABRT) {
+                return Err(format!("not aborted: {}", printed()));
+            }
+            // The address is not known beforehand: the case prints it.
+            let address = String::from_utf8_lossy(&output.stdout).trim().to_string();
+            let missing: Vec<_> =
+                words.iter().chain([&address]).filter(|word| !errors.contains(word.as_str())).collect();
+            if missing.is_empty() { Ok(()) } else { Err(format!("not on stderr: {missing:?}: {}", printed())) }
+        }
+    }
+}
+
+/// This thread's errno.
+pub fn errno() -> i32 {
+    // SAFETY: errno's address is valid for this thread.
+    unsafe { *libc::__errno_location() }
+}
+
+/// Sets this thread's errno.
+pub fn set_errno(value: i32) {
+    // SAFETY: as above.
+    unsafe { *libc::__errno_location() = value }
+}
