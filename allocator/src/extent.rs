@@ -80,6 +80,15 @@ impl Extents {
         inner.find(address).map(|at| inner.entry(at).len)
     }
 
+    /// Start and bytes of the extent that an address lies in; for reports.
+    pub(crate) fn around(&self, address: usize) -> Option<(usize, usize)> {
+        let _guard = self.lock.lock();
+        // SAFETY: under the lock.
+        let inner = unsafe { &*self.inner.get() };
+        let extents = (0..inner.capacity).map(|at| inner.entry(at));
+        extents.map(|e| (e.address, e.len)).find(|&(start, len)| start != 0 && address.wrapping_sub(start) < len)
+    }
+
     /// Frees the extent at `address`. False if there is none.
     pub(crate) fn free(&self, address: usize) -> bool {
         let _guard = self.lock.lock();

@@ -18,7 +18,7 @@
 //! Nothing here unwinds. Functions that return null have set `errno` to `ENOMEM`; nothing else touches `errno`.
 
 use crate::arch::heap_pointer;
-use crate::bins::{self, chunk_class};
+use crate::bins::{self, Around, chunk_class};
 use crate::extent::EXTENTS;
 use crate::heap::{self, Heap, Strictness};
 use crate::memblock::{GRANULE_SHIFT, MEMBLOCK, NodeId, TABLE_GRANULES, granule};
@@ -439,7 +439,7 @@ fn free_run(p: *mut u8, index: PageIndex) {
 #[inline(never)]
 fn free_outside(p: *mut u8) {
     if !p.is_null() && !EXTENTS.free(p.addr()) {
-        misuse("free", p.addr(), Misuse::Foreign);
+        bad_pointer_outside("free", p.addr());
     }
 }
 
@@ -461,7 +461,7 @@ fn find_block(call: &str, p: *mut u8) -> Found {
     let Some(index) = MEMBLOCK.index_of(address) else {
         return match EXTENTS.size_at(address) {
             Some(size) => Found { place: Place::Extent, size },
-            None => misuse(call, address, Misuse::Foreign),
+            None => bad_pointer_outside(call, address),
         };
     };
     let class = MEMBLOCK.granule(index).load(Relaxed);
@@ -498,22 +498,37 @@ fn bad_pointer(call: &str, address: usize, index: PageIndex) -> ! {
         let what = if number * size == offset { Misuse::DoubleFree { size } } else { Misuse::Interior { start, size } };
         misuse(call, address, what);
     }
-    let map = MEMBLOCK.page_map();
-    let what = match map.page(index).tag().kind() {
-        Kind::FreeChunk if address.is_multiple_of(256) => Misuse::DoubleFree { size: bins::chunk_size(index) },
-        Kind::Inside | Kind::Chunk | Kind::Run => {
-            // Walk back to what this page is inside of: at most a chunk of the reservation.
-            let first = index.0 & !(Order::MAX.pages() - 1);
-            match (first..=index.0).rev().map(PageIndex).find(|&i| map.page(i).tag().kind() != Kind::Inside) {
-                Some(start) if matches!(map.page(start).tag().kind(), Kind::Run) => Misuse::Interior {
-                    start: MEMBLOCK.address_of(start).addr(),
-                    size: map.page(start).n.load(Relaxed) as usize * PAGE,
-                },
-                _ => Misuse::NotAllocated,
-            }
-        }
+    let around = if class == granule::BINS { bins::chunk_around(address, index) } else { run_around(address, index) };
+    let what = match around {
+        Some(Around { start, size, free: true }) if start == address => Misuse::DoubleFree { size },
+        Some(Around { start, size, free: false }) => Misuse::Interior { start, size },
         _ => Misuse::NotAllocated,
     };
+    misuse(call, address, what)
+}
+
+/// The run an address lies in; for reports.
+fn run_around(address: usize, index: PageIndex) -> Option<Around> {
+    let map = MEMBLOCK.page_map();
+    // Walk back to what this page is inside of.
+    let start = (MEMBLOCK.lowest_beside(index).0..=index.0)
+        .rev()
+        .map(PageIndex)
+        .take_while(|&i| MEMBLOCK.granule(i).load(Relaxed) == granule::NONE)
+        .find(|&i| map.page(i).tag().kind() != Kind::Inside)?;
+    let around = Around {
+        start: MEMBLOCK.address_of(start).addr(),
+        size: map.page(start).n.load(Relaxed) as usize * PAGE,
+        free: false,
+    };
+    (map.page(start).tag().kind() == Kind::Run && address - around.start < around.size).then_some(around)
+}
+
+/// Says what is known of an address that is not in a chunk of ours.
+#[cold]
+#[inline(never)]
+fn bad_pointer_outside(call: &str, address: usize) -> ! {
+    let what = EXTENTS.around(address).map_or(Misuse::Foreign, |(start, size)| Misuse::Interior { start, size });
     misuse(call, address, what)
 }
 
@@ -565,6 +580,14 @@ fn empty_barn(node: &crate::zone::node::Node, class: Class) {
             return;
         }
         heap::give_back(class, &batch[..got], Strictness::Report);
+    }
+}
+
+/// Looks through what this thread has freed last and nothing has checked yet; reports wrong pointers among it and aborts.
+/// For the end of a process, so that an error in a short program is not missed. Changes nothing.
+pub fn check_at_exit() {
+    if let Some(heap) = heap::existing() {
+        heap.check();
     }
 }
 

@@ -80,7 +80,7 @@ pub(crate) fn misuse(call: &str, address: usize, what: Misuse) -> ! {
     let line = Line::new().text("fairground: ").text(call).text("(").hex(address).text("): ");
     let line = match what {
         Misuse::Foreign => {
-            line.text("not a pointer from this allocator (another allocator's, a stack or static address, or damaged)")
+            line.text("not a pointer from this allocator (another's, a stack or static address, huge and freed before, or damaged)")
         }
         Misuse::Interior { start, size: 0 } => {
             line.text("no block starts here; it lies in memory of ours that begins at ").hex(start)

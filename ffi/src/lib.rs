@@ -6,6 +6,7 @@
 //!   cxx_slow     new beyond its fast path: new_handler, std::bad_alloc (assembly, a part for each architecture)
 //!   tuning       mallopt, malloc_trim
 //!   statistics   mallinfo, mallinfo2, malloc_info, malloc_stats
+//!   exit         a destructor: the last look at what was freed
 //!   extensions   what include/fairground.h declares
 //!   line         text in a fixed buffer, for the three modules that print
 //! ```
@@ -28,6 +29,7 @@
 
 mod cxx;
 mod cxx_slow;
+mod exit;
 mod extensions;
 mod line;
 mod malloc_api;

@@ -186,6 +186,25 @@ pub(crate) fn chunk_size(index: PageIndex) -> usize {
     MEMBLOCK.page_map().page(index).n.load(Relaxed) as usize * UNIT
 }
 
+/// What an address lies in; for reports.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Around {
+    pub(crate) start: usize,
+    pub(crate) size: usize,
+    pub(crate) free: bool,
+}
+
+/// The chunk an address in a region lies in. Read without the lock, for reports.
+pub(crate) fn chunk_around(address: usize, index: PageIndex) -> Option<Around> {
+    let region = index.0 & !(REGION.pages() - 1);
+    (region..=index.0).rev().map(PageIndex).find_map(|i| {
+        let tag = MEMBLOCK.page_map().page(i).tag();
+        let start = MEMBLOCK.address_of(i).addr() + tag.a() as usize * UNIT;
+        let starts_here = matches!(tag.kind(), Kind::Chunk | Kind::FreeChunk) && start <= address;
+        starts_here.then(|| Around { start, size: chunk_size(i), free: tag.kind() == Kind::FreeChunk })
+    })
+}
+
 fn unit_at(index: PageIndex) -> Unit {
     Unit(index.0 * UNITS_PER_PAGE)
 }

@@ -121,6 +121,18 @@ impl Cache {
         true
     }
 
+    /// Passes what lies in the barn to `look`, unless somebody holds the lock.
+    #[cfg(not(loom))]
+    pub(crate) fn look_into_barn(&self, look: impl FnOnce(&[*mut u8])) {
+        use core::sync::atomic::Ordering::Relaxed;
+        let Some(_guard) = self.lock.try_lock() else { return };
+        let objects = self.barn_count.load(Relaxed) as usize * self.batch.get() as usize;
+        if objects != 0 {
+            // SAFETY: `barn` holds `count` batches, by `init_barn`; under the lock.
+            look(unsafe { core::slice::from_raw_parts(self.barn.get(), objects) });
+        }
+    }
+
     /// A slab for the caller to hold, from the list or new; null if there is no memory.
     pub(crate) fn hold_slab(&self, backing: &impl Backing) -> *mut Slab {
         {

@@ -1,0 +1,221 @@
+//! Pointers that are no block: each kind, for each size, in each call. The process must die by SIGABRT, and say on stderr
+//! which call noticed, the address, and what is wrong with it.
+//!
+//! `free` of a small or medium block is checked when its sheaf is flushed, or when the process ends (`check_at_exit`, which
+//! the C library calls by itself). Everything else is noticed at once. Each case runs in a process of its own.
+
+mod support;
+
+use fairground_allocator::malloc::{check_at_exit, free, malloc, memalign, realloc, usable_size};
+use std::process::ExitCode;
+use support::Case;
+
+/// Sizes of every engine: small slabs, large slabs, bins (two), runs, extents.
+const SIZES: [usize; 8] = [24, 100, 2_000, 8_000, 20_000, 200_000, 1 << 20, 9 << 20];
+
+/// Largest size that `free` caches unseen.
+const CACHED: usize = 256 << 10;
+
+/// Tells the parent which address must be on stderr.
+fn announce(p: *mut u8) -> *mut u8 {
+    println!("({:#x})", p.addr());
+    p
+}
+
+/// What is called with the wrong pointer.
+#[derive(Clone, Copy)]
+enum Call {
+    Free,
+    Realloc,
+    UsableSize,
+}
+
+impl Call {
+    const ALL: [Call; 3] = [Call::Free, Call::Realloc, Call::UsableSize];
+
+    fn name(self) -> &'static str {
+        match self {
+            Call::Free => "free",
+            Call::Realloc => "realloc",
+            Call::UsableSize => "malloc_usable_size",
+        }
+    }
+
+    /// The name of the call as it is printed, with the bracket before the address.
+    fn printed(self) -> String {
+        format!("fairground: {}(0x", self.name())
+    }
+
+    fn call(self, p: *mut u8) {
+        announce(p);
+        // SAFETY: none; this is the misuse the test is about. The process must not survive it.
+        unsafe {
+            match self {
+                Call::Free => free(p),
+                Call::Realloc => drop(realloc(p, 300_000)),
+                Call::UsableSize => drop(usable_size(p)),
+            }
+        }
+    }
+}
+
+/// A heap as a program has it: blocks of the size around the one in question, a few of them freed.
+fn block_among_others(size: usize) -> *mut u8 {
+    let blocks: Vec<_> = (0..7).map(|_| malloc(size)).collect();
+    assert!(blocks.iter().all(|block| !block.is_null()));
+    // SAFETY: freed once each.
+    unsafe {
+        free(blocks[0]);
+        free(blocks[5]);
+    }
+    blocks[3]
+}
+
+static STATIC: [u64; 8] = [0; 8];
+
+fn foreign(which: &str) -> *mut u8 {
+    match which {
+        "on the stack" => {
+            let mut local = [0u64; 4];
+            std::hint::black_box(local.as_mut_ptr()).cast()
+        }
+        "static" => (&raw const STATIC).cast_mut().cast(),
+        // SAFETY: a new mapping, kept.
+        "another mapping" => unsafe {
+            let (access, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+            libc::mmap(std::ptr::null_mut(), 1 << 20, access, flags, -1, 0).cast()
+        },
+        // SAFETY: the system's malloc, never freed.
+        "another allocator's" => unsafe { libc::malloc(100).cast() },
+        "near null" => std::ptr::without_provenance_mut(1),
+        "in the first page" => std::ptr::without_provenance_mut(0x10),
+        "non-canonical" => std::ptr::without_provenance_mut(0x8000_0000_0000_0010),
+        "all ones" => std::ptr::without_provenance_mut(usize::MAX),
+        "the kernel's" => std::ptr::without_provenance_mut(0xffff_8000_0000_0000),
+        // Tables of the allocator lie below its blocks.
+        "the allocator's own" => malloc(100).map_addr(|a| (a & !((1 << 22) - 1)) - (1 << 22) + 4096),
+        _ => unreachable!("{which}"),
+    }
+}
+
+const FOREIGN: [&str; 10] = [
+    "on the stack",
+    "static",
+    "another mapping",
+    "another allocator's",
+    "near null",
+    "in the first page",
+    "non-canonical",
+    "all ones",
+    "the kernel's",
+    "the allocator's own",
+];
+
+fn cases() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for call in Call::ALL {
+        let printed = call.printed();
+        for which in FOREIGN {
+            let name = format!("{} of a pointer {which}", call.name());
+            cases.push(Case::aborted(&name, &[&printed, "not a pointer from this allocator"], move || {
+                block_among_others(100);
+                call.call(foreign(which));
+                check_at_exit();
+            }));
+        }
+        for size in SIZES {
+            for (what, offset) in [("interior", size.next_multiple_of(32) / 2), ("misaligned", 1)] {
+                let name = format!("{} of an {what} pointer, {size} bytes", call.name());
+                let words = [printed.clone(), format!("points {offset} bytes into the block of")];
+                cases.push(Case::aborted(&name, &[&words[0], &words[1]], move || {
+                    call.call(block_among_others(size).wrapping_add(offset));
+                    check_at_exit();
+                }));
+            }
+            if let Call::Free = call {
+                continue; // below
+            }
+            // A freed block that is not cached any more. What a run or an extent was is not known after it is gone.
+            let what = match size {
+                ..=CACHED => "double free: the block of",
+                _ if size <= 4 << 20 => "no block is allocated here",
+                _ => "not a pointer from this allocator",
+            };
+            let name = format!("{} after free, {size} bytes", call.name());
+            cases.push(Case::aborted(&name, &[&printed, what], move || {
+                let block = block_among_others(size);
+                // SAFETY: freed once; then the misuse.
+                unsafe { free(block) };
+                fairground_allocator::malloc::trim(0);
+                call.call(block);
+            }));
+        }
+    }
+    for size in SIZES {
+        let words: &[&str] = match size {
+            ..=8192 => &["fairground: free(0x", "double free: the block of"],
+            // If it became a part of a larger free chunk, no more is known.
+            ..=CACHED => &["fairground: free(0x", "double free: the block of|no block is allocated here"],
+            _ if size <= 4 << 20 => &["fairground: free(0x", "no block is allocated here"],
+            _ => &["fairground: free(0x", "not a pointer from this allocator"],
+        };
+        cases.push(Case::aborted(&format!("free twice at once, {size} bytes"), words, move || {
+            let block = block_among_others(size);
+            // SAFETY: freed once; then the misuse.
+            unsafe { free(block) };
+            Call::Free.call(block);
+            check_at_exit();
+        }));
+        cases.push(Case::aborted(&format!("free twice with others between, {size} bytes"), words, move || {
+            let others: Vec<_> = (0..200).map(|_| malloc(size)).collect();
+            // SAFETY: each freed once; then the misuse.
+            unsafe {
+                free(others[0]);
+                others[1..90].iter().for_each(|&other| free(other));
+                Call::Free.call(others[0]);
+                others[100..102].iter().for_each(|&other| free(other));
+            }
+            check_at_exit();
+        }));
+        if size > CACHED {
+            continue;
+        }
+        cases.push(Case::aborted(&format!("free twice, noticed at thread exit, {size} bytes"), words, move || {
+            let twice = move || {
+                let block = block_among_others(size);
+                // SAFETY: freed once; then the misuse.
+                unsafe { free(block) };
+                Call::Free.call(block);
+            };
+            std::thread::spawn(twice).join().expect("the process is aborted");
+        }));
+        cases.push(Case::aborted(&format!("free twice, noticed by trim, {size} bytes"), words, move || {
+            let block = block_among_others(size);
+            // SAFETY: freed once; then the misuse.
+            unsafe { free(block) };
+            Call::Free.call(block);
+            fairground_allocator::malloc::trim(0);
+        }));
+    }
+    cases.push(Case::new("no misuse", None, || {
+        let blocks: Vec<_> = SIZES.iter().flat_map(|&size| (0..90).map(move |_| (malloc(size), size))).collect();
+        for &(block, size) in &blocks {
+            // SAFETY: a block.
+            assert!(unsafe { usable_size(block) } >= size);
+        }
+        let aligned = memalign(4096, 100);
+        // SAFETY: each freed once.
+        unsafe {
+            blocks.iter().for_each(|&(block, _)| free(block));
+            free(aligned);
+            free(std::ptr::null_mut());
+            fairground_allocator::malloc::free_sized(std::ptr::null_mut(), 100);
+        }
+        check_at_exit();
+    }));
+    cases
+}
+
+fn main() -> ExitCode {
+    support::run(cases())
+}
