@@ -61,8 +61,13 @@ pub struct Heap {
     pub(crate) medium_classes: [u8; MEDIUM_ENTRIES],
 }
 
-// The hot part fills one page, not two.
-const _: () = assert!(size_of::<Heap>() <= 4096);
+// `pop` and `push` take the heap's address for that of `top`.
+const _: () = assert!(core::mem::offset_of!(Heap, top) == 0);
+
+/// Bytes between the start of a heap's first page and the heap. Programs write to the starts of pages more than anywhere
+/// else (first objects of slabs, large blocks), and a load from the same place in another page waits for such a store.
+const COLOUR: usize = 256;
+const _: () = assert!(COLOUR + size_of::<Heap>() <= 4096, "the hot part lies in one page");
 
 /// A heap that belongs to a thread.
 #[repr(C)]
@@ -187,11 +192,11 @@ fn reusable(first: *mut ThreadHeap, node: &Node) -> Option<*mut ThreadHeap> {
 
 /// A new heap; all its sheaves are empty and do not cache yet.
 fn make(node: &'static Node, next: *mut ThreadHeap) -> Option<*mut ThreadHeap> {
-    let pages = size_of::<ThreadHeap>().div_ceil(4096) as u32;
+    let pages = (COLOUR + size_of::<ThreadHeap>()).div_ceil(4096) as u32;
     let got = node.zone.alloc_exact(pages, 1, MigrateType::Stack)?;
     let page = MEMBLOCK.page_map();
     page.page(got.start).set_tag(Tag::new(Kind::Reserved, 0, 0));
-    let heap = MEMBLOCK.address_of(got.start).cast::<ThreadHeap>();
+    let heap = MEMBLOCK.address_of(got.start).wrapping_add(COLOUR).cast::<ThreadHeap>();
     // SAFETY: our pages, aligned to a page and large enough; written field by field, for the slots should stay untouched
     // (they are zero: fresh pages are, others are zeroed here).
     unsafe {
@@ -499,10 +504,9 @@ impl Heap {
         // SAFETY: by the caller; below every top lies an object or the null slot.
         unsafe {
             let top = (*heap).top.as_ptr().add(sheaf);
-            let slot = (*top).get().sub(1);
-            let object = *slot;
+            let object = *(*top).get().sub(1);
             if !object.is_null() {
-                (*top).set(slot);
+                arch::advance::<-8>(heap, sheaf); // top is the heap's first field
             }
             object
         }
@@ -523,7 +527,7 @@ impl Heap {
                 return false;
             }
             *slot = object;
-            (*top).set(slot.add(1));
+            arch::advance::<8>(heap, sheaf); // after the store: see 'Fork'
             true
         }
     }

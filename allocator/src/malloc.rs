@@ -18,10 +18,10 @@
 //! Nothing here unwinds. Functions that return null have set `errno` to `ENOMEM`; nothing else touches `errno`.
 
 use crate::arch::heap_pointer;
-use crate::bins::{self, Around, chunk_class};
+use crate::bins::{self, chunk_class};
 use crate::extent::EXTENTS;
 use crate::heap::{self, Heap, Strictness};
-use crate::memblock::{GRANULE_SHIFT, MEMBLOCK, NodeId, TABLE_GRANULES, granule};
+use crate::memblock::{GRANULE_SHIFT, MEMBLOCK, Memblock, NodeId, TABLE_GRANULES, granule};
 use crate::page::{Kind, PageIndex, Tag};
 use crate::report::{Misuse, misuse};
 use crate::slab::size_class::{
@@ -86,9 +86,10 @@ pub unsafe fn free(p: *mut u8) {
     }
     // SAFETY: the table starts at base and is readable for every granule below TABLE_GRANULES.
     unsafe {
-        let class = *core::ptr::with_exposed_provenance::<u8>(base).add(number);
-        if !Heap::push(heap_pointer(), class as usize, p) {
-            free_slow(p);
+        let class = *core::ptr::with_exposed_provenance::<u8>(base).add(number) as usize;
+        let heap = heap_pointer();
+        if !Heap::push(heap, class, p) {
+            free_not_small(p, class, heap);
         }
     }
 }
@@ -129,30 +130,14 @@ pub unsafe fn free_aligned_sized(p: *mut u8, align: usize, size: usize) {
 /// As there, and `p` is not null.
 #[inline(always)]
 pub(crate) unsafe fn dealloc(p: *mut u8, align: usize, size: usize) {
-    // SAFETY: by the caller.
-    unsafe {
-        match class_for(size, align) {
-            Some(class) => {
-                if !Heap::push(heap_pointer(), class as usize, p) {
-                    free_sized_slow(p, class);
-                }
-            }
-            None => free(p),
-        }
-    }
+    // SAFETY: by the caller. Alignments beyond 16 are rare enough to look the block up.
+    unsafe { if align <= 16 { free_sized(p, size) } else { free(p) } }
 }
 
 /// Allocates for a size and alignment the compiler may know.
 #[inline(always)]
 pub(crate) fn alloc(align: usize, size: usize) -> *mut u8 {
-    match class_for(size, align) {
-        Some(class) => {
-            // SAFETY: this thread's heap or a sentinel.
-            let object = unsafe { Heap::pop(heap_pointer(), class as usize) };
-            if object.is_null() { alloc_class_slow(class) } else { object }
-        }
-        None => memalign(align, size),
-    }
+    if align <= 16 { malloc(size) } else { memalign(align, size) }
 }
 
 /// Allocates `size` bytes at a multiple of `align`, a power of two. Null with `ENOMEM` if there is no memory.
@@ -290,12 +275,6 @@ fn malloc_slow(size: usize) -> *mut u8 {
     if size <= CLASS_MAX { alloc_class(class_of(size)).address } else { alloc_large(size, 16).address }
 }
 
-#[cold]
-#[inline(never)]
-fn alloc_class_slow(class: Class) -> *mut u8 {
-    alloc_class(class).address
-}
-
 /// A block of a class, when its sheaf is empty or may be.
 #[inline(never)]
 fn alloc_class(class: Class) -> Block {
@@ -386,7 +365,25 @@ fn resize_run(index: PageIndex, old: usize, new: usize) -> bool {
     true
 }
 
-/// `free` where the fast path ends: a full sheaf, a block that is no slab's, or an address outside the reservation.
+/// `free` where the fast path of small blocks ends: the fast path of medium ones. `class` is what the granule table says; the
+/// block lies in the reservation.
+#[cold]
+#[inline(never)]
+unsafe fn free_not_small(p: *mut u8, class: usize, heap: *const Heap) {
+    if class != granule::BINS as usize {
+        return free_slow(p);
+    }
+    let base = MEMBLOCK.base();
+    let index = PageIndex((p.addr().wrapping_sub(base) / PAGE) as u32);
+    let tag = Memblock::page_map_behind(base).page(index).tag();
+    match bins::class_by_tag(p.addr(), tag) {
+        // SAFETY: this thread's heap or a sentinel; a chunk in use of this class.
+        Some(class) if unsafe { Heap::push(heap, class as usize, p) } => {}
+        _ => free_slow(p),
+    }
+}
+
+/// `free` where the fast paths end: a full sheaf, a block that is no slab's, or an address outside the reservation.
 #[cold]
 #[inline(never)]
 fn free_slow(p: *mut u8) {

@@ -48,7 +48,7 @@ pub(crate) enum Kind {
     Inside = 0,
     /// A free block of the buddy system; `a` is its order, `b` its migrate type.
     Buddy = 1,
-    /// A slab; `a` is its size class.
+    /// A slab; `b` is its size class.
     Slab = 2,
     /// A chunk of the bins in use; `a` is the unit in the page where it starts, `b` its class.
     Chunk = 3,
@@ -74,7 +74,8 @@ impl Kind {
     }
 }
 
-/// The first word of a descriptor: kind and three small fields, written at once.
+/// The first word of a descriptor, written at once: kind in bits 12 to 15, `a` in bits 8 to 11, `b` in bits 16 to 23. The
+/// low byte is zero, so that for a chunk the low half is comparable with its address (`bins::chunk_class`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(transparent)]
 pub(crate) struct Tag(pub(crate) u32);
@@ -85,17 +86,18 @@ impl Tag {
 
     #[inline]
     pub(crate) const fn new(kind: Kind, a: u8, b: u8) -> Tag {
-        Tag(kind as u32 | (a as u32) << 8 | (b as u32) << 16)
+        debug_assert!(a < 16);
+        Tag((kind as u32) << 12 | (a as u32) << 8 | (b as u32) << 16)
     }
 
     #[inline]
     pub(crate) fn kind(self) -> Kind {
-        Kind::from_byte(self.0 as u8)
+        Kind::from_byte((self.0 >> 12) as u8 & 15)
     }
 
     #[inline]
     pub(crate) fn a(self) -> u8 {
-        (self.0 >> 8) as u8
+        (self.0 >> 8) as u8 & 15
     }
 
     #[inline]

@@ -24,6 +24,19 @@ pub(crate) fn set_heap_pointer(heap: *mut Heap) {
     HEAP.set(heap);
 }
 
+/// Adds a constant to the word at `base[index]`.
+///
+/// # Safety
+/// The word is this thread's to write.
+#[inline(always)]
+pub(crate) unsafe fn advance<const BYTES: i32>(base: *const Heap, index: usize) {
+    // SAFETY: by the caller.
+    unsafe {
+        let word = base.cast_mut().cast::<*mut u8>().add(index);
+        *word = (*word).wrapping_offset(BYTES as isize);
+    }
+}
+
 /// A system call that leaves `errno` alone; returns what the kernel returned (errors are small negative numbers).
 ///
 /// # Safety

@@ -18,7 +18,7 @@ pub(crate) mod bin;
 
 use crate::lock::Lock;
 use crate::memblock::{MEMBLOCK, granule};
-use crate::page::{Kind, PageIndex};
+use crate::page::{Kind, PageIndex, Tag};
 use crate::slab::size_class::{Class, size_of_class};
 use crate::zone::Zone;
 use crate::zone::buddy::{MigrateType, Order};
@@ -174,11 +174,15 @@ impl Inner {
 /// Class of the chunk in use that starts at `address`, by its descriptor alone; the fast path of `free`.
 #[inline(always)]
 pub(crate) fn chunk_class(address: usize, index: PageIndex) -> Option<Class> {
-    let tag = MEMBLOCK.page_map().page(index).tag();
-    let unit = (address % 4096 / UNIT) as u8;
-    // Kind and unit in one comparison.
-    let expected = (Kind::Chunk as u16) | (unit as u16) << 8;
-    (tag.0 as u16 == expected && address.is_multiple_of(UNIT)).then(|| tag.b() & !arena::LAST)
+    class_by_tag(address, MEMBLOCK.page_map().page(index).tag())
+}
+
+/// As [`chunk_class`], with the tag at hand.
+#[inline(always)]
+pub(crate) fn class_by_tag(address: usize, tag: Tag) -> Option<Class> {
+    // Kind, unit and alignment in one comparison: see `Tag`.
+    let expected = (address % 4096) as u16 | (Kind::Chunk as u16) << 12;
+    (tag.0 as u16 == expected).then(|| tag.b() & !arena::LAST)
 }
 
 /// Bytes of the chunk in use that starts at `address`, which [`chunk_class`] has recognised.

@@ -138,7 +138,7 @@ impl Backing for SlabBacking<'_> {
         } else {
             core::ptr::null_mut()
         };
-        let head = [Tag::new(Kind::Slab, self.class, MigrateType::Slab as u8).0, 0, 0, 0];
+        let head = [Tag::new(Kind::Slab, 0, self.class).0, 0, 0, 0];
         // SAFETY: the granule is ours alone, so are its descriptors and its entry in the bitmap table.
         unsafe { Slab::init(slab, head, MEMBLOCK.address_of(pages.start), size as u32, objects, more_bits) };
         // Release: whoever reads this byte reads the record as it is now.
