@@ -18,7 +18,7 @@
 //! Nothing here unwinds. Functions that return null have set `errno` to `ENOMEM`; nothing else touches `errno`.
 
 use crate::arch::heap_pointer;
-use crate::bins::{self, chunk_class};
+use crate::bins::{self, Around, chunk_class};
 use crate::extent::EXTENTS;
 use crate::heap::{self, Heap, Strictness};
 use crate::memblock::{GRANULE_SHIFT, MEMBLOCK, Memblock, NodeId, TABLE_GRANULES, granule};

@@ -455,6 +455,13 @@ impl Memblock {
         chunk < unsafe { (&raw const (*self.inner.get()).nodes[node.0 as usize].next).read_volatile() }
     }
 
+    /// The lowest page whose descriptor can be reached from a page's by walking down.
+    pub(crate) fn lowest_beside(&self, index: PageIndex) -> PageIndex {
+        let reserved = self.reserved_pages.load(Relaxed);
+        let first = self.first_chunk.load(Relaxed) * PAGES_PER_CHUNK;
+        if index.0 >= reserved { PageIndex(index.0 & !(PAGES_PER_CHUNK - 1)) } else { PageIndex(first) }
+    }
+
     /// Where the page map of a reservation that starts at `base` is: right behind the granule table.
     #[inline(always)]
     pub(crate) fn page_map_behind(base: usize) -> PageMap {
