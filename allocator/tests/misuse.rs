@@ -153,9 +153,9 @@ fn cases() -> Vec<Case> {
     }
     for size in SIZES {
         let words: &[&str] = match size {
-            ..=8192 => &["fairground: free(0x", "double free: the block of"],
+            ..8193 => &["fairground: free(0x", "double free: the block of"],
             // If it became a part of a larger free chunk, no more is known.
-            ..=CACHED => &["fairground: free(0x", "double free: the block of|no block is allocated here"],
+            8193..=CACHED => &["fairground: free(0x", "double free: the block of|no block is allocated here"],
             _ if size <= 4 << 20 => &["fairground: free(0x", "no block is allocated here"],
             _ => &["fairground: free(0x", "not a pointer from this allocator"],
         };
