@@ -123,8 +123,7 @@ const PAGEBLOCKS: usize = 4;
 const EXTRA_GRANULES: usize = 5;
 
 struct NodeRange {
-    /// Next chunk to hand out, end of the writable part, end of the range.
-    next: u32,
+    /// End of the writable part, end of the range.
     writable: u32,
     end: u32,
     /// Chunks by which the writable part grows next.
@@ -152,6 +151,8 @@ pub(crate) struct Memblock {
     starts: [AtomicPtr<u8>; NR_TABLES],
     extra_addresses: AtomicPtr<AtomicUsize>,
     metadata_bytes: AtomicUsize,
+    /// Next chunk to hand out, of each node's range. Written under the lock.
+    frontiers: [AtomicU32; MAX_NODES],
     lock: Lock,
     inner: UnsafeCell<Inner>,
 }
@@ -186,10 +187,11 @@ impl Memblock {
             starts: [const { AtomicPtr::new(null_mut()) }; NR_TABLES],
             extra_addresses: AtomicPtr::new(null_mut()),
             metadata_bytes: AtomicUsize::new(0),
+            frontiers: [const { AtomicU32::new(0) }; MAX_NODES],
             lock: Lock::new(),
             inner: UnsafeCell::new(Inner {
                 tables: [const { Table { start: null_mut(), stride: 0, writable: 0 } }; NR_TABLES],
-                nodes: [const { NodeRange { next: 0, writable: 0, end: 0, step: MIN_STEP_CHUNKS } }; MAX_NODES],
+                nodes: [const { NodeRange { writable: 0, end: 0, step: MIN_STEP_CHUNKS } }; MAX_NODES],
                 node_areas: null_mut(),
                 extra_next: 1,
                 extra_end: 1,
@@ -263,7 +265,8 @@ impl Memblock {
         }
         self.metadata_bytes.store(metadata, Relaxed);
         let first = (metadata / CHUNK) as u32;
-        inner.nodes[0] = NodeRange { next: first, writable: first, end: reserved as u32, step: MIN_STEP_CHUNKS };
+        self.frontiers[0].store(first, Relaxed);
+        inner.nodes[0] = NodeRange { writable: first, end: reserved as u32, step: MIN_STEP_CHUNKS };
         self.first_chunk.store(first, Relaxed);
         self.reserved_pages.store(reserved as u32 * PAGES_PER_CHUNK, Relaxed);
         inner.extra_next = reserved as u32;
@@ -309,16 +312,17 @@ impl Memblock {
         // SAFETY: under the lock.
         let inner = unsafe { &mut *self.inner.get() };
         let range = &mut inner.nodes[node.0 as usize];
-        if range.next == range.writable && range.next < range.end {
-            let wanted = range.step.min(range.end - range.next);
-            if let Some(got) = [wanted, 1].into_iter().find(|&n| self.commit(&mut inner.tables, range.next, n)) {
+        let frontier = &self.frontiers[node.0 as usize];
+        let chunk = frontier.load(Relaxed);
+        if chunk == range.writable && chunk < range.end {
+            let wanted = range.step.min(range.end - chunk);
+            if let Some(got) = [wanted, 1].into_iter().find(|&n| self.commit(&mut inner.tables, chunk, n)) {
                 range.writable += got;
                 range.step = (range.step * 2).min(MAX_STEP_CHUNKS);
             }
         }
-        if range.next < range.writable {
-            let chunk = range.next;
-            range.next += 1;
+        if chunk < range.writable {
+            frontier.store(chunk + 1, Release);
             return Some(PageIndex(chunk * PAGES_PER_CHUNK));
         }
         if beside_others { None } else { self.alloc_extra_chunk(inner) }
@@ -446,13 +450,11 @@ impl Memblock {
         (chunk != 0).then(|| PageIndex(chunk * PAGES_PER_CHUNK + ((address % CHUNK) >> PAGE_SHIFT) as u32))
     }
 
-    /// Whether the page map has an entry for a page of the reservation. Reads the frontier without the lock: it only grows,
-    /// and a pointer we gave out lies behind it.
+    /// Whether the page map has an entry for a page of the reservation. Asks without the lock: frontiers only grow, and who
+    /// has a pointer of ours has it from after the frontier passed it.
     fn is_handed_out(&self, index: u32) -> bool {
-        let chunk = index / PAGES_PER_CHUNK;
         let node = self.node_of(PageIndex(index));
-        // SAFETY: a racy read of a word that only grows; a stale value can only turn a foreign address into 'not ours'.
-        chunk < unsafe { (&raw const (*self.inner.get()).nodes[node.0 as usize].next).read_volatile() }
+        index / PAGES_PER_CHUNK < self.frontiers[node.0 as usize].load(Acquire)
     }
 
     /// The lowest page whose descriptor can be reached from a page's by walking down.
@@ -557,9 +559,9 @@ impl Memblock {
         // SAFETY: under the lock.
         let inner = unsafe { &*self.inner.get() };
         let first = self.first_chunk.load(Relaxed);
-        let nodes = &inner.nodes[..self.nr_nodes() as usize];
+        let frontiers = &self.frontiers[..self.nr_nodes() as usize];
         let extra = inner.extra_next - (self.reserved_pages.load(Relaxed) / PAGES_PER_CHUNK);
-        nodes.iter().map(|n| n.next.saturating_sub(first) as usize).sum::<usize>() + extra as usize
+        frontiers.iter().map(|f| f.load(Relaxed).saturating_sub(first) as usize).sum::<usize>() + extra as usize
     }
 
     /// End of the reservation: pages below have addresses in the order of their numbers.
