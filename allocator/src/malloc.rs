@@ -563,6 +563,7 @@ pub fn trim(pad: usize) -> bool {
             node.caches[class].shrink(&backing);
         }
         node.bins.trim(&node.zone);
+        bytes += node.bins.purge();
         bytes += node.zone.purge(pad);
     }
     bytes != 0

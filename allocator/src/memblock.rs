@@ -94,8 +94,6 @@ pub(crate) mod granule {
     pub(crate) const NONE: u8 = 0;
     /// A region of the bins. Slab classes are the numbers between.
     pub(crate) const BINS: u8 = 100;
-    /// A slab of a typed cache.
-    pub(crate) const TYPED: u8 = 101;
 }
 
 /// One table of the metadata: `stride` bytes a chunk, writable up to chunk `end`.
@@ -365,7 +363,7 @@ impl Memblock {
         if start.is_null() {
             return None;
         }
-        if start.addr() % CHUNK != 0 {
+        if !start.addr().is_multiple_of(CHUNK) {
             // SAFETY: just mapped, unknown to anybody.
             unsafe { map::unmap(start, CHUNK) };
             start = map::map_aligned(CHUNK, CHUNK, Access::ReadWrite);
@@ -551,17 +549,6 @@ impl Memblock {
             let area = (*self.inner.get()).node_areas.add(node.0 as usize * NODE_AREA);
             if map::commit(area, NODE_AREA) { area } else { null_mut() }
         }
-    }
-
-    /// Chunks handed to the zones so far.
-    pub(crate) fn usable_chunks(&self) -> usize {
-        let _guard = self.lock.lock();
-        // SAFETY: under the lock.
-        let inner = unsafe { &*self.inner.get() };
-        let first = self.first_chunk.load(Relaxed);
-        let frontiers = &self.frontiers[..self.nr_nodes() as usize];
-        let extra = inner.extra_next - (self.reserved_pages.load(Relaxed) / PAGES_PER_CHUNK);
-        frontiers.iter().map(|f| f.load(Relaxed).saturating_sub(first) as usize).sum::<usize>() + extra as usize
     }
 
     /// End of the reservation: pages below have addresses in the order of their numbers.

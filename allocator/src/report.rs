@@ -30,7 +30,7 @@ impl Line {
         let mut line = self.text("0x");
         let digits = (usize::BITS - value.leading_zeros()).div_ceil(4).max(1);
         for digit in (0..digits).rev() {
-            let nibble = (value >> (digit * 4) & 15) as usize;
+            let nibble = value >> (digit * 4) & 15;
             line = line.text(&"0123456789abcdef"[nibble..nibble + 1]);
         }
         line

@@ -1,61 +1,83 @@
+//! A Rust program on the allocator: containers and strings of all sizes, in one thread and in many, with their contents
+//! checked when they are dropped.
+
 use fairground_allocator::Fairground;
-#[global_allocator]
-static G: Fairground = Fairground;
 use std::collections::HashMap;
-#[test]
-fn many_sizes() {
-    let mut live: Vec<(Vec<u8>, u8)> = Vec::new();
-    let mut x = 88172645463325252u64;
-    let mut next = move || {
-        x ^= x << 13;
-        x ^= x >> 7;
-        x ^= x << 17;
-        x
-    };
-    for i in 0..300000u64 {
-        let r = next();
-        let n = match r % 100 {
-            0..=79 => (r >> 8) % 600,
-            80..=94 => (r >> 8) % 20000,
-            95..=98 => (r >> 8) % 300000,
-            _ => (r >> 8) % (6 << 20),
-        } as usize;
-        if live.len() > 2000 || (r >> 40) & 1 == 0 && !live.is_empty() {
-            let k = (r >> 20) as usize % live.len();
-            let (v, b) = live.swap_remove(k);
-            assert!(v.iter().step_by(97).all(|&c| c == b));
-        }
-        if n < (1 << 20) || i % 50 == 0 {
-            live.push((vec![i as u8; n], i as u8));
-        }
+
+#[global_allocator]
+static GLOBAL: Fairground = Fairground;
+
+/// xorshift64: the same sequence in every run.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
     }
-    let mut m: HashMap<String, Vec<u64>> = HashMap::new();
-    for i in 0..200000u64 {
-        m.entry(format!("k{}", next() % 5000)).or_default().push(i);
+
+    fn below(&mut self, end: usize) -> usize {
+        (self.next() >> 8) as usize % end
     }
-    assert_eq!(m.values().map(|v| v.len()).sum::<usize>(), 200000);
 }
+
+/// Mostly small sizes, some medium, few large.
+fn some_size(random: &mut Random) -> usize {
+    match random.below(1000) {
+        0..800 => random.below(600),
+        800..950 => random.below(20_000),
+        950..998 => random.below(300_000),
+        _ => random.below(6 << 20),
+    }
+}
+
 #[test]
-fn threads() {
-    for _ in 0..20 {
-        let h: Vec<_> = (0..8)
+fn vectors_of_all_sizes_keep_their_contents() {
+    let mut random = Random(88_172_645_463_325_252);
+    let mut live: Vec<(Vec<u8>, u8)> = Vec::new();
+    for i in 0..200_000 {
+        if live.len() > 2000 || (!live.is_empty() && random.below(2) == 0) {
+            let (vec, byte) = live.swap_remove(random.below(live.len()));
+            assert!(vec.iter().step_by(97).all(|&b| b == byte), "a vector of {} bytes changed", vec.len());
+        }
+        live.push((vec![i as u8; some_size(&mut random)], i as u8));
+    }
+}
+
+#[test]
+fn maps_and_strings_keep_their_contents() {
+    let mut random = Random(1);
+    let mut map: HashMap<String, Vec<usize>> = HashMap::new();
+    for i in 0..200_000 {
+        map.entry(format!("key {}", random.below(5000))).or_default().push(i);
+    }
+    let mut all: Vec<usize> = map.into_values().flatten().collect();
+    all.sort_unstable();
+    assert!(all.into_iter().eq(0..200_000));
+}
+
+#[test]
+fn what_threads_allocate_is_whole_after_they_are_gone() {
+    for _ in 0..10 {
+        let threads: Vec<_> = (0..8u8)
             .map(|t| {
                 std::thread::spawn(move || {
-                    let mut v = vec![];
-                    for i in 0..20000usize {
-                        v.push(vec![t as u8; i % 700]);
+                    let mut kept = Vec::new();
+                    for i in 0..20_000 {
+                        kept.push(vec![t; i % 700]);
                         if i % 3 == 0 {
-                            v.swap_remove(i % v.len());
+                            kept.swap_remove(i % kept.len());
                         }
                     }
-                    v
+                    kept
                 })
             })
             .collect();
-        for (t, j) in h.into_iter().enumerate() {
-            for b in j.join().unwrap() {
-                assert!(b.iter().all(|&c| c == t as u8));
-            }
+        for (t, thread) in threads.into_iter().enumerate() {
+            let kept = thread.join().expect("the thread ends well");
+            assert!(kept.iter().flatten().all(|&b| b == t as u8));
         }
     }
 }

@@ -71,9 +71,9 @@ mod tests {
 
     #[test]
     fn every_chunk_in_the_bin_of_a_class_size_is_large_enough() {
-        use crate::slab::size_class::{NR_CLASSES, NR_SLAB_CLASSES, SIZES};
-        for class in NR_SLAB_CLASSES + 1..NR_CLASSES {
-            let units = SIZES[class] / 256;
+        use crate::slab::size_class::{NR_SLAB_CLASSES, SIZES};
+        for (class, size) in SIZES.iter().enumerate().skip(NR_SLAB_CLASSES + 1) {
+            let units = size / 256;
             let smallest_in_bin = (1..=MAX_UNITS).find(|&u| bin_of(u) == bin_of(units)).unwrap();
             assert_eq!(smallest_in_bin, units, "class {class}");
         }

@@ -18,6 +18,7 @@ pub(crate) mod bin;
 
 use crate::lock::Lock;
 use crate::memblock::{MEMBLOCK, granule};
+use crate::os::map;
 use crate::page::{Kind, PageIndex, Tag};
 use crate::slab::size_class::{Class, size_of_class};
 use crate::zone::Zone;
@@ -125,12 +126,23 @@ impl Bins {
         }
     }
 
-    /// Calls `each` with address and bytes of every free chunk.
-    pub(crate) fn for_each_free(&self, mut each: impl FnMut(*mut u8, usize)) {
+    /// Gives the memory of whole pages inside free chunks back to the system. Returns the bytes.
+    pub(crate) fn purge(&self) -> usize {
+        let page = map::os_page_size();
+        let mut bytes = 0;
         let _guard = self.lock.lock();
         // SAFETY: under the lock.
         let inner = unsafe { &*self.inner.get() };
-        inner.arena.for_each_free(|unit, units| each(address_of(unit), units as usize * UNIT));
+        inner.arena.for_each_free(|unit, units| {
+            let start = address_of(unit);
+            let skip = start.addr().wrapping_neg() % page;
+            let len = (units as usize * UNIT).saturating_sub(skip) / page * page;
+            // SAFETY: free memory of ours. Whether it was in use before is not known; asking twice is harmless.
+            if len != 0 && unsafe { map::dontneed(start.wrapping_add(skip), len) } {
+                bytes += len;
+            }
+        });
+        bytes
     }
 
     /// Regions, bytes in them, and free bytes of those.

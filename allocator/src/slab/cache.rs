@@ -34,8 +34,6 @@ pub(crate) struct Cache {
     first: Cell<*mut Slab>,
     last: Cell<*mut Slab>,
     nr_partial: Cell<u32>,
-    /// Slabs in existence.
-    nr_slabs: Cell<u32>,
     barn: Cell<*mut *mut u8>,
     barn_count: crate::sync::AtomicU32,
     barn_capacity: Cell<u32>,
@@ -56,7 +54,6 @@ impl Cache {
             first: Cell::new(core::ptr::null_mut()),
             last: Cell::new(core::ptr::null_mut()),
             nr_partial: Cell::new(0),
-            nr_slabs: Cell::new(0),
             barn: Cell::new(core::ptr::null_mut()),
             barn_count: crate::sync::AtomicU32::new(0),
             barn_capacity: Cell::new(0),
@@ -147,12 +144,7 @@ impl Cache {
                 return slab;
             }
         }
-        let slab = backing.new_slab();
-        if !slab.is_null() {
-            let _guard = self.lock.lock();
-            self.nr_slabs.set(self.nr_slabs.get() + 1);
-        }
-        slab
+        backing.new_slab()
     }
 
     /// The holder found nothing free in its slab: lets go of it. True if it turned out to have something and is held still.
@@ -237,7 +229,6 @@ impl Cache {
         let goes = found == Found { state: State::Partial, in_use: 0 } && self.nr_partial.get() > keep;
         if goes {
             self.unlink(slab);
-            self.nr_slabs.set(self.nr_slabs.get() - 1);
             backing.retire(slab);
         }
         goes
@@ -250,8 +241,8 @@ impl Cache {
             let gone = {
                 let _guard = self.lock.lock();
                 let mut slab = self.first.get();
-                // SAFETY: slabs on the list exist.
                 while !slab.is_null() && !self.retire_if_empty(slab, 0, backing) {
+                    // SAFETY: slabs on the list exist.
                     slab = unsafe { (*slab).next.get() };
                 }
                 slab
@@ -262,12 +253,6 @@ impl Cache {
             backing.release(gone);
             released += 1;
         }
-    }
-
-    /// Slabs in existence, and those of them on the list.
-    pub(crate) fn counts(&self) -> (u32, u32) {
-        let _guard = self.lock.lock();
-        (self.nr_slabs.get(), self.nr_partial.get())
     }
 
     fn push(&self, slab: *mut Slab) {

@@ -43,7 +43,7 @@ impl Order {
         1 << self.0
     }
 
-    #[inline]
+    #[cfg(test)]
     pub(crate) const fn get(self) -> u8 {
         self.0
     }
