@@ -84,6 +84,46 @@ fn exhaust_in_threads(size: usize) {
     unsafe { free(malloc(size)) };
 }
 
+/// The kernel puts chunks outside the reservation wherever there is room: here right above it, in the window in which the
+/// fast path of `free` believes a table at first. It once took another chunk's entry there for the block's own.
+fn chunks_above_the_reservation() {
+    let (access, flags) = (libc::PROT_NONE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+    // SAFETY: a new mapping, unmapped before anybody uses it.
+    unsafe {
+        let hole = libc::mmap(std::ptr::null_mut(), 64 * MIB, access, flags, -1, 0);
+        free(malloc(1));
+        libc::munmap(hole, 64 * MIB);
+        let (mut lists, mut above) = ([std::ptr::null_mut::<u8>(); 2], 0);
+        // Two sizes in turn, so that neighbouring chunks are not all alike.
+        for (list, size) in [(0, 100), (1, 5_000)].into_iter().cycle() {
+            let mut block = std::ptr::null_mut();
+            for _ in 0..(4 * MIB / size) {
+                block = malloc(size);
+                if block.is_null() {
+                    break;
+                }
+                above += usize::from(block.addr().wrapping_sub(hole.addr()) < 64 * MIB);
+                block.cast::<*mut u8>().write(lists[list]);
+                lists[list] = block;
+            }
+            if block.is_null() {
+                break;
+            }
+        }
+        assert!(above > 1000, "{above} blocks lie where the test wants them");
+        // In turn, so that the sheaves of both sizes are open and their slabs are there to the end.
+        while lists.iter().any(|list| !list.is_null()) {
+            for list in lists.iter_mut().filter(|list| !list.is_null()) {
+                let block = std::mem::replace(list, list.cast::<*mut u8>().read());
+                free(block);
+            }
+        }
+    }
+    fairground_allocator::malloc::trim(0);
+    let left = fairground_allocator::malloc::totals();
+    assert!(left.in_use < 2 * MIB, "{left:?}");
+}
+
 /// Requests that no limit allows.
 fn absurd_requests() {
     const MOST: usize = isize::MAX as usize;
@@ -146,6 +186,8 @@ fn cases() -> Vec<Case> {
             absurd_requests,
         ));
     }
+    let limit = Some((libc::RLIMIT_AS, 440 * MIB));
+    cases.push(Case::new("chunks above the reservation", limit, chunks_above_the_reservation));
     for size in SIZES {
         let limit = 256 * MIB;
         let name = format!("256 MiB of data, blocks of {size}");
