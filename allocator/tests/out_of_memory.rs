@@ -68,9 +68,13 @@ fn exhaust(limit: usize, size: usize) {
 }
 
 fn exhaust_in_threads(size: usize) {
+    // All have started before the first takes what there is: a thread's stack needs address space too.
+    let all = std::sync::Arc::new(std::sync::Barrier::new(4));
     let threads: Vec<_> = (0..4)
         .map(|_| {
+            let all = all.clone();
             std::thread::spawn(move || {
+                all.wait();
                 for _ in 0..2 {
                     free_all(fill(size).0);
                 }

@@ -46,18 +46,29 @@ impl Case {
     }
 }
 
-/// Runs all cases, or the one this process was started for. Arguments choose cases by parts of their names.
+/// Runs all cases, or the one this process was started for. Arguments choose cases by parts of their names, or with `--exact`
+/// by the whole name; `--list` names them as the standard harness does, which is all that cargo-nextest asks.
 pub fn run(cases: Vec<Case>) -> ExitCode {
     if let Some(number) = std::env::var_os(VARIABLE) {
         let number: usize = number.to_str().and_then(|n| n.parse().ok()).expect("a number");
         (cases[number].body)();
         return ExitCode::SUCCESS;
     }
+    let flag = |name: &str| std::env::args().any(|argument| argument == name);
+    if flag("--list") {
+        // None is marked as ignored.
+        cases.iter().filter(|_| !flag("--ignored")).for_each(|case| println!("{}: test", case.name));
+        return ExitCode::SUCCESS;
+    }
+    let exact = flag("--exact");
     let wanted: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
+    let is_wanted = |name: &str| {
+        wanted.is_empty() || wanted.iter().any(|part| if exact { name == part } else { name.contains(part.as_str()) })
+    };
     let mut failed = 0;
     let mut ran = 0;
     for (number, case) in cases.iter().enumerate() {
-        if !wanted.is_empty() && !wanted.iter().any(|part| case.name.contains(part.as_str())) {
+        if !is_wanted(&case.name) {
             continue;
         }
         ran += 1;
