@@ -7,9 +7,9 @@
 //! A vforked or raw-cloned child shares the memory until it execs and takes part in the ordinary protocol.
 
 use crate::extent::EXTENTS;
-use crate::heap::REGISTRY;
 use crate::lock::Lock;
 use crate::memblock::MEMBLOCK;
+use crate::registry::REGISTRY;
 use crate::zone::node;
 
 /// Registers the handlers; once, after the first heap is in place, for this may allocate.

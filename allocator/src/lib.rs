@@ -17,7 +17,9 @@
 //! | module | what it is | kernel's name |
 //! |---|---|---|
 //! | [`malloc`] | the entry points; the hot path begins and ends here | `kmalloc` |
-//! | `heap` | a thread's sheaves, and how they are filled and emptied | per-CPU sheaves |
+//! | `thread`, `registry` | a thread's heap from its first allocation to its end; all heaps | |
+//! | `thread_heap`, `heap` | a heap's sheaves: how they are filled and emptied; the part the hot paths touch | per-CPU sheaves |
+//! | `direct`, `check` | slabs and bins without a cache in between; the check at exit | |
 //! | `slab` | size classes, slabs with bitmaps, the barn | `mm/slub.c` |
 //! | `bins` | medium blocks: boundary tags, small, large and unsorted bins, top | (ptmalloc) |
 //! | `extent` | blocks above 4 MiB, a mapping each | `vmalloc` |
@@ -37,6 +39,10 @@ mod arch;
 #[cfg(not(loom))]
 mod bins;
 #[cfg(not(loom))]
+mod check;
+#[cfg(not(loom))]
+mod direct;
+#[cfg(not(loom))]
 mod extent;
 #[cfg(not(loom))]
 mod fork;
@@ -53,9 +59,15 @@ mod os;
 #[cfg(not(loom))]
 mod page;
 #[cfg(not(loom))]
+mod registry;
+#[cfg(not(loom))]
 mod report;
 mod slab;
 mod sync;
+#[cfg(not(loom))]
+mod thread;
+#[cfg(not(loom))]
+mod thread_heap;
 #[cfg(not(loom))]
 mod zone;
 

@@ -19,8 +19,9 @@
 
 use crate::arch::heap_pointer;
 use crate::bins::{self, Around, chunk_class};
+use crate::direct::{self, Strictness};
 use crate::extent::EXTENTS;
-use crate::heap::{self, Heap, Strictness};
+use crate::heap::Heap;
 use crate::memblock::{GRANULE_SHIFT, MEMBLOCK, Memblock, NodeId, TABLE_GRANULES, granule};
 use crate::page::{Kind, PageIndex, Tag};
 use crate::report::{Misuse, misuse};
@@ -28,6 +29,7 @@ use crate::slab::size_class::{
     CLASS_MAX, Class, NR_CLASSES, NR_SLAB_CLASSES, RECIPROCALS, class_for, class_of, size_of_class,
 };
 use crate::slab::slab::SLAB_BYTES;
+use crate::thread;
 use crate::zone::buddy::{MigrateType, Order};
 use crate::zone::node::{SlabBacking, node, node_of, nodes, slab_at};
 use core::ptr::null_mut;
@@ -292,8 +294,8 @@ fn alloc_class(class: Class) -> Block {
 }
 
 fn try_alloc_class(class: Class) -> Block {
-    let Some(heap) = heap::current() else {
-        return Block { address: heap::alloc_direct(class), zeroed: false };
+    let Some(heap) = thread::current() else {
+        return Block { address: direct::alloc_direct(class), zeroed: false };
     };
     let object = heap.pop(class);
     if !object.is_null() {
@@ -330,7 +332,7 @@ fn try_alloc_large(size: usize, align: usize) -> Option<Block> {
     if align > RUN_MAX || size > RUN_MAX && size > EXTENTS.threshold() {
         return extent(size, align);
     }
-    let node = heap::current().map(|heap| heap.node()).or_else(|| node(NodeId(0)))?;
+    let node = thread::current().map(|heap| heap.node()).or_else(|| node(NodeId(0)))?;
     let pages = size.div_ceil(PAGE) as u32;
     let Some(run) = node.zone.alloc_exact(pages, (align / PAGE).max(1) as u32, MigrateType::Direct) else {
         return extent(size, align);
@@ -411,14 +413,14 @@ fn free_slow(p: *mut u8) {
 #[cold]
 #[inline(never)]
 fn free_sized_slow(p: *mut u8, class: Class) {
-    match heap::current() {
+    match thread::current() {
         Some(heap) => {
             // SAFETY: the heap is this thread's; it may just have been made.
             if unsafe { !Heap::push(heap_pointer(), class as usize, p) } {
                 heap.free_full(class, p);
             }
         }
-        None => heap::give_back(class, &[p], Strictness::Report),
+        None => direct::give_back(class, &[p], Strictness::Report),
     }
 }
 
@@ -553,7 +555,7 @@ fn out_of_memory() -> *mut u8 {
 /// threads hold in their sheaves stays with them.
 pub fn trim(pad: usize) -> bool {
     let mut bytes = 0;
-    if let Some(heap) = heap::existing() {
+    if let Some(heap) = thread::existing() {
         heap.give_everything_back(Strictness::Report);
     }
     for node in nodes() {
@@ -577,14 +579,14 @@ fn empty_barn(node: &crate::zone::node::Node, class: Class) {
         if got == 0 {
             return;
         }
-        heap::give_back(class, &batch[..got], Strictness::Report);
+        direct::give_back(class, &batch[..got], Strictness::Report);
     }
 }
 
 /// Looks through what this thread has freed last and nothing has checked yet; reports wrong pointers among it and aborts.
 /// For the end of a process, so that an error in a short program is not missed. Changes nothing.
 pub fn check_at_exit() {
-    if let Some(heap) = heap::existing() {
+    if let Some(heap) = thread::existing() {
         heap.check();
     }
 }

@@ -1,0 +1,82 @@
+//! The check at exit: what lies in a sheaf has been freed by the program but not yet looked at.
+//!
+//! A short program may end before a sheaf is flushed; this finds what a flush would have found, without changing anything.
+
+use crate::bins;
+use crate::direct::wrong_class;
+use crate::memblock::{MEMBLOCK, granule};
+use crate::report::{Misuse, misuse};
+use crate::slab::size_class::{Class, NR_SLAB_CLASSES, RECIPROCALS, size_of_class};
+use crate::slab::slab::{SLAB_BYTES, Slab};
+use crate::zone::node::slab_at;
+use core::ptr::null_mut;
+use core::sync::atomic::Ordering::Relaxed;
+
+/// A bit for each address, by a hash: only if it is set already can the address have been there before.
+pub(crate) struct Seen([u64; 16]);
+
+impl Seen {
+    #[inline]
+    fn bit(address: usize) -> (usize, u64) {
+        let hash = (address as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 54;
+        (hash as usize / 64, 1 << (hash % 64))
+    }
+
+    #[inline]
+    fn insert(&mut self, address: usize) -> bool {
+        let (word, bit) = Seen::bit(address);
+        let known = self.0[word] & bit != 0;
+        self.0[word] |= bit;
+        known
+    }
+
+    /// Reports an object of the sheaf that lies in the barn too.
+    pub(crate) fn check_barn(&self, class: Class, sheaf: &[*mut u8], barn: &[*mut u8]) {
+        for &object in barn {
+            let (word, bit) = Seen::bit(object.addr());
+            if self.0[word] & bit != 0 && !object.is_null() && sheaf.contains(&object) {
+                misuse("free", object.addr(), Misuse::DoubleFree { size: size_of_class(class) });
+            }
+        }
+    }
+}
+
+/// See [`ThreadHeap::check`]. Returns what it saw.
+pub(crate) fn check_sheaf(class: Class, objects: &[*mut u8]) -> Seen {
+    let size = size_of_class(class);
+    let expected = if class as usize > NR_SLAB_CLASSES { granule::BINS } else { class };
+    let mut seen = Seen([0; 16]);
+    let (mut granule_start, mut slab) = (0, null_mut::<Slab>());
+    for (at, &object) in objects.iter().enumerate().filter(|(_, object)| !object.is_null()) {
+        let address = object.addr();
+        if address & !(SLAB_BYTES - 1) != granule_start || expected == granule::BINS {
+            let Some(index) = MEMBLOCK.index_of(address) else { misuse("free", address, Misuse::Foreign) };
+            if MEMBLOCK.granule(index).load(Relaxed) != expected {
+                wrong_class(address, index, size);
+            }
+            if expected == granule::BINS && bins::chunk_class(address, index) != Some(class) {
+                misuse("free", address, Misuse::NotAllocated);
+            }
+            (granule_start, slab) = (address & !(SLAB_BYTES - 1), slab_at(index));
+        }
+        if expected != granule::BINS {
+            let offset = address - granule_start;
+            let number = ((offset as u64 * RECIPROCALS[class as usize] as u64) >> 32) as usize;
+            if number * size != offset {
+                misuse("free", address, Misuse::Interior { start: address - offset + number * size, size });
+            }
+            // SAFETY: the granule byte says that a slab is here; what lies in a sheaf counts as in use, so it stays.
+            let slab = unsafe { &*slab };
+            if number >= slab.objects as usize {
+                misuse("free", address, Misuse::NotAllocated);
+            }
+            if slab.is_free(number) {
+                misuse("free", address, Misuse::DoubleFree { size });
+            }
+        }
+        if seen.insert(address) && objects[..at].contains(&object) {
+            misuse("free", address, Misuse::DoubleFree { size });
+        }
+    }
+    seen
+}

@@ -1,0 +1,289 @@
+//! A heap that belongs to a thread: how its sheaves are filled and emptied.
+//!
+//! An empty sheaf is filled from the node's barn (a batch another thread freed), else from the heap's *current* slab of that
+//! class, else from a partial or new slab. A full one gives its older half to the barn, or to the slabs' bitmaps. For the
+//! classes of the bins the same arrays are the *fast bins*; they are filled from and emptied into the bins.
+//!
+//! A heap that has never allocated from a class does not cache it at first: the first frees go straight to the slabs. A
+//! thread that was handed an object, frees it and allocates must not get the same cache line back that another thread's
+//! objects lie in (passive false sharing).
+//!
+//! # Fork
+//!
+//! The child finds the heaps of threads it does not have in any state. Every step below therefore lowers `top` *before* the
+//! objects above it become reachable for others, so that at any moment what lies in `[base, top)` belongs to nobody else;
+//! an interrupted step can lose a batch, or name an object twice, but cannot name a live one. `fork.rs` returns them.
+
+use crate::bins;
+use crate::check::check_sheaf;
+use crate::direct::{Strictness, give_back};
+use crate::heap::{ABOVE_NULL, Heap, NR_SHEAVES};
+use crate::memblock::MEMBLOCK;
+use crate::page::{Kind, Tag};
+use crate::slab::size_class::{
+    CAPACITIES, Class, MEDIUM_CLASSES, NR_CLASSES, NR_SLAB_CLASSES, NR_SLOTS, OFFSETS, SHEAF_MAX, SMALL_CLASSES,
+};
+use crate::slab::slab::Slab;
+use crate::zone::buddy::MigrateType;
+use crate::zone::node::{Node, SlabBacking, batch_of};
+use core::cell::{Cell, UnsafeCell};
+use core::ptr::null_mut;
+use core::sync::atomic::{AtomicBool, Ordering::*, compiler_fence};
+
+/// Frees of a class that a heap which never allocated from it passes straight to the slabs before it begins to cache.
+const DIRECT_FREES: u8 = 16;
+
+/// Bytes between the start of a heap's first page and the heap. Programs write to the starts of pages more than anywhere
+/// else (first objects of slabs, large blocks), and a load from the same place in another page waits for such a store.
+const COLOUR: usize = 256;
+const _: () = assert!(COLOUR + size_of::<Heap>() <= 4096, "the hot part lies in one page");
+
+/// A heap that belongs to a thread.
+#[repr(C)]
+pub(crate) struct ThreadHeap {
+    hot: Heap,
+    pub(crate) node: &'static Node,
+    /// All heaps ever made, newest first; constant once linked.
+    pub(crate) next: *mut ThreadHeap,
+    pub(crate) in_use: AtomicBool,
+    current: [Cell<*mut Slab>; NR_SLAB_CLASSES + 1],
+    direct_frees: [Cell<u8>; NR_SLAB_CLASSES + 1],
+    slots: [UnsafeCell<*mut u8>; NR_SLOTS],
+}
+
+/// A new heap; all its sheaves are empty and do not cache yet.
+pub(crate) fn make(node: &'static Node, next: *mut ThreadHeap) -> Option<*mut ThreadHeap> {
+    let pages = (COLOUR + size_of::<ThreadHeap>()).div_ceil(4096) as u32;
+    let got = node.zone.alloc_exact(pages, 1, MigrateType::Stack)?;
+    let page = MEMBLOCK.page_map();
+    page.page(got.start).set_tag(Tag::new(Kind::Reserved, 0, 0));
+    let heap = MEMBLOCK.address_of(got.start).wrapping_add(COLOUR).cast::<ThreadHeap>();
+    // SAFETY: our pages, aligned to a page and large enough; written field by field, for the slots should stay untouched
+    // (they are zero: fresh pages are, others are zeroed here).
+    unsafe {
+        if !got.zeroed {
+            heap.cast::<u8>().write_bytes(0, size_of::<ThreadHeap>());
+        }
+        let h = &*heap;
+        for class in 0..NR_SHEAVES {
+            let is_class = (1..NR_CLASSES).contains(&class);
+            let base = if is_class { h.base(class as Class) } else { ABOVE_NULL };
+            h.hot.top[class].set(base);
+            h.hot.limit[class].set(if is_class { base } else { null_mut() });
+        }
+        (&raw mut (*heap).hot.small_classes).write(SMALL_CLASSES);
+        (&raw mut (*heap).hot.medium_classes).write(MEDIUM_CLASSES);
+        (&raw mut (*heap).node).write(node);
+        (&raw mut (*heap).next).write(next);
+        h.in_use.store(true, Relaxed);
+    }
+    Some(heap)
+}
+
+impl ThreadHeap {
+    /// The first slot of a class's sheaf.
+    #[inline]
+    fn base(&self, class: Class) -> *mut *mut u8 {
+        let offset = OFFSETS[class as usize] as usize + 1;
+        // SAFETY: offsets of classes lie within the slots.
+        unsafe { self.slots.as_ptr().cast::<*mut u8>().cast_mut().add(offset) }
+    }
+
+    /// The heap's node.
+    pub(crate) fn node(&self) -> &'static Node {
+        self.node
+    }
+
+    /// Pops from a class's sheaf; null if it is empty. Nulls that a sized free of null pushed are dropped: they hide what is
+    /// below them from the fast path.
+    pub(crate) fn pop(&self, class: Class) -> *mut u8 {
+        let (top, base) = (&self.hot.top[class as usize], self.base(class));
+        // SAFETY: slots from base to top are the sheaf's.
+        while top.get() > base && unsafe { *top.get().sub(1) }.is_null() {
+            top.set(top.get().wrapping_sub(1));
+        }
+        // SAFETY: a heap of this thread.
+        unsafe { Heap::pop(&self.hot, class as usize) }
+    }
+
+    /// Fills the empty sheaf of a slab class and pops one object; null if there is no memory.
+    pub(crate) fn refill(&self, class: Class) -> *mut u8 {
+        let base = self.base(class);
+        let want = batch_of(class);
+        let cache = &self.node.caches[class as usize];
+        // SAFETY: the sheaf has room for a batch, and holds what was taken.
+        let got = unsafe {
+            let mut batch = cache.take_batch(base);
+            while batch != 0 && (*base.add(batch - 1)).is_null() {
+                batch -= 1; // sized frees of null, from a thread that did nothing else
+            }
+            if batch != 0 { batch } else { self.take_from_slabs(class, base, want) }
+        };
+        if got == 0 {
+            return null_mut();
+        }
+        self.hot.limit[class as usize].set(base.wrapping_add(CAPACITIES[class as usize] as usize));
+        // SAFETY: `got` objects lie from `base` on.
+        unsafe {
+            let top = base.add(got - 1);
+            self.hot.top[class as usize].set(top);
+            *top
+        }
+    }
+
+    /// # Safety
+    /// There is room for `want` pointers at `out`.
+    unsafe fn take_from_slabs(&self, class: Class, out: *mut *mut u8, want: usize) -> usize {
+        let cache = &self.node.caches[class as usize];
+        let backing = SlabBacking { node: self.node, class };
+        let current = &self.current[class as usize];
+        loop {
+            let mut slab = current.get();
+            if slab.is_null() {
+                slab = cache.hold_slab(&backing);
+                if slab.is_null() {
+                    return 0;
+                }
+                current.set(slab);
+            }
+            // SAFETY: held by this heap; room by the caller.
+            unsafe {
+                let got = (*slab).take(out.add(want), want);
+                if got != 0 {
+                    if got < want {
+                        core::ptr::copy(out.add(want - got), out, got);
+                    }
+                    return got;
+                }
+                current.set(null_mut());
+                if cache.exhausted(slab, &backing) {
+                    current.set(slab);
+                }
+            }
+        }
+    }
+
+    /// Fills the empty fast bin of a medium class and returns one chunk; None if there is no memory.
+    pub(crate) fn refill_chunks(&self, class: Class) -> Option<bins::Chunk> {
+        let base = self.base(class);
+        let want = (CAPACITIES[class as usize] as usize / 2).max(1);
+        let mut first = None;
+        let mut top = base;
+        self.node.bins.alloc(&self.node.zone, class, want, |chunk| {
+            if first.is_none() {
+                first = Some(chunk);
+            } else {
+                // SAFETY: fewer than the sheaf's capacity.
+                unsafe {
+                    *top = chunk.address;
+                    top = top.add(1);
+                }
+            }
+        });
+        first?;
+        self.hot.top[class as usize].set(top);
+        self.hot.limit[class as usize].set(base.wrapping_add(CAPACITIES[class as usize] as usize));
+        first
+    }
+
+    /// Frees an object whose sheaf is full, or not in use yet. `class` is what its granule says.
+    pub(crate) fn free_full(&self, class: Class, object: *mut u8) {
+        let c = class as usize;
+        let base = self.base(class);
+        if core::ptr::eq(self.hot.limit[c].get(), base) {
+            if c <= NR_SLAB_CLASSES && self.direct_frees[c].get() < DIRECT_FREES {
+                self.direct_frees[c].set(self.direct_frees[c].get() + 1);
+                return give_back(class, &[object], Strictness::Report);
+            }
+            self.hot.limit[c].set(base.wrapping_add(CAPACITIES[c] as usize));
+        } else {
+            self.flush(class, batch_of(class));
+        }
+        let top = self.hot.top[c].get();
+        // SAFETY: there is room now.
+        unsafe { *top = object };
+        compiler_fence(Release);
+        self.hot.top[c].set(top.wrapping_add(1));
+    }
+
+    /// Takes the oldest `count` objects out of a sheaf: to the barn, or to where they came from.
+    fn flush(&self, class: Class, count: usize) {
+        let mut objects = [null_mut(); SHEAF_MAX];
+        let c = class as usize;
+        let base = self.base(class);
+        let top = self.hot.top[c].get();
+        // SAFETY: the sheaf holds at least `count` objects between base and top.
+        unsafe {
+            let held = top.offset_from(base) as usize;
+            debug_assert!(held >= count);
+            core::ptr::copy_nonoverlapping(base, objects.as_mut_ptr(), count);
+            core::ptr::copy(base.add(count), base, held - count);
+        }
+        self.hot.top[c].set(top.wrapping_sub(count));
+        // Fork: what is published below must have left the sheaf. See the module's text.
+        compiler_fence(SeqCst);
+        let objects = &objects[..count];
+        if c <= NR_SLAB_CLASSES
+            && count == batch_of(class)
+            // SAFETY: a batch of objects of this class that we just took out of the sheaf.
+            && unsafe { self.node.caches[c].put_batch(objects.as_ptr()) }
+        {
+            return;
+        }
+        give_back(class, objects, Strictness::Report);
+    }
+
+    /// Empties all sheaves into slabs and bins, and lets go of the current slabs.
+    pub(crate) fn give_everything_back(&self, strictness: Strictness) {
+        for class in 1..NR_CLASSES {
+            let base = self.base(class as Class);
+            let top = self.hot.top[class].get();
+            // Whatever happens next, the sheaf is empty and caches nothing.
+            self.hot.top[class].set(base);
+            self.hot.limit[class].set(base);
+            compiler_fence(SeqCst);
+            // SAFETY: `top` lies in the sheaf.
+            let held = unsafe { top.offset_from(base) } as usize;
+            if held != 0 {
+                // SAFETY: as above; nobody pushes meanwhile.
+                give_back(class as Class, unsafe { core::slice::from_raw_parts(base, held) }, strictness);
+            }
+        }
+        for class in 1..=NR_SLAB_CLASSES {
+            self.direct_frees[class].set(0);
+            let slab = self.current[class].replace(null_mut());
+            if !slab.is_null() && self.holds(slab, class as Class) {
+                let backing = SlabBacking { node: self.node, class: class as Class };
+                // SAFETY: held by this heap.
+                unsafe { self.node.caches[class].let_go(slab, &backing) };
+            }
+        }
+    }
+
+    /// Looks at all that lies in the sheaves, without taking it out: reports what is not an object in use of its class, or
+    /// is there twice, or in the barn too. For the end of a process, which no flush may come before.
+    pub(crate) fn check(&self) {
+        for class in 1..NR_CLASSES {
+            let base = self.base(class as Class);
+            let top = self.hot.top[class].get();
+            if top == base {
+                continue;
+            }
+            // SAFETY: from base to top lies the sheaf, and this thread does nothing else meanwhile.
+            let sheaf = unsafe { core::slice::from_raw_parts(base, top.offset_from(base) as usize) };
+            let seen = check_sheaf(class as Class, sheaf);
+            if class <= NR_SLAB_CLASSES {
+                self.node.caches[class].look_into_barn(|barn| seen.check_barn(class as Class, sheaf, barn));
+            }
+        }
+    }
+
+    /// Whether `slab` really is in the state a current slab has: always, unless fork interrupted a change of slabs.
+    fn holds(&self, slab: *mut Slab, class: Class) -> bool {
+        use crate::slab::cache::Backing;
+        use crate::slab::slab::State;
+        let backing = SlabBacking { node: self.node, class };
+        // SAFETY: the record's memory is always readable.
+        backing.is_ours(slab) && unsafe { (*slab).look() }.state == State::Current
+    }
+}
