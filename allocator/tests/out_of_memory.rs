@@ -54,6 +54,9 @@ fn free_all(mut last: *mut u8) {
 
 /// Fills memory with blocks of one size, frees them, and does it again: the same amount fits.
 fn exhaust(limit: usize, size: usize) {
+    // As in every program, small blocks come first, and with them the reservation.
+    // SAFETY: a new block, freed once.
+    unsafe { free(malloc(1)) };
     let (last, first_count) = fill(size);
     // The program goes on with what it has: this test could not print otherwise.
     free_all(last);
@@ -68,13 +71,16 @@ fn exhaust(limit: usize, size: usize) {
 }
 
 fn exhaust_in_threads(size: usize) {
-    // All have started before the first takes what there is: a thread's stack needs address space too.
-    let all = std::sync::Arc::new(std::sync::Barrier::new(4));
+    // The system's allocator, which std uses here, would take 64 MiB of address space for every thread.
+    // SAFETY: no other thread yet.
+    unsafe { libc::mallopt(libc::M_ARENA_MAX, 1) };
+    // All are started before one takes what a thread's start needs.
+    let start = std::sync::Arc::new(std::sync::Barrier::new(4));
     let threads: Vec<_> = (0..4)
         .map(|_| {
-            let all = all.clone();
+            let start = start.clone();
             std::thread::spawn(move || {
-                all.wait();
+                start.wait();
                 for _ in 0..2 {
                     free_all(fill(size).0);
                 }
@@ -84,8 +90,10 @@ fn exhaust_in_threads(size: usize) {
     for thread in threads {
         thread.join().expect("no thread fails");
     }
+    let block = malloc(size);
+    assert!(!block.is_null(), "all is free again");
     // SAFETY: a new block, freed once.
-    unsafe { free(malloc(size)) };
+    unsafe { free(block) };
 }
 
 /// The kernel puts chunks outside the reservation wherever there is room: here right above it, in the window in which the
