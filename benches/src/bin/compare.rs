@@ -4,9 +4,10 @@
 //! 2 for a wrong command line.
 
 use clap::Parser;
-use fairground_benches::compare::jobs::{Job, Load};
+use fairground_benches::compare::jobs::Job;
 use fairground_benches::compare::machine::Machine;
 use fairground_benches::compare::report::{Report, Setting};
+use fairground_benches::compare::sample::Load;
 use fairground_benches::compare::{peers, schedule, table};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;

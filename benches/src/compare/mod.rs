@@ -21,6 +21,7 @@ pub mod peers;
 pub mod process;
 mod redis;
 pub mod report;
+pub mod sample;
 pub mod schedule;
 mod startup;
 pub mod statistics;

@@ -10,9 +10,9 @@
 //! Debian's server is *linked with* jemalloc. Without a preload it would run on that, so for the row of the C library
 //! `libc.so.6` itself is preloaded, which puts its malloc first in the search order.
 
-use super::jobs::{Load, Sample};
 use super::peers::{self, Allocator};
 use super::process;
+use super::sample::{Load, Sample};
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;

@@ -3,9 +3,10 @@
 //! A row of an allocator with a failed or wrong run has no figures: a wrong answer has no speed. Ratios are the reference's
 //! median divided by the other's, so below 1 the reference (ours) is better.
 
-use super::jobs::{Job, Sample};
+use super::jobs::Job;
 use super::machine::Machine;
 use super::peers::{Allocator, GLIBC, Missing, Role};
+use super::sample::Sample;
 use super::schedule::Outcomes;
 use super::statistics::{Summary, geometric_mean};
 use serde::Serialize;
@@ -300,8 +301,9 @@ fn figures(allocator: &str, outcomes: Outcomes, expected: Option<&str>) -> Figur
 #[cfg(test)]
 pub(super) mod tests {
     use super::{Machine, Metric, Report, Row, Setting};
-    use crate::compare::jobs::{Job, Sample};
+    use crate::compare::jobs::Job;
     use crate::compare::peers::{Allocator, CONTROL, GLIBC, OURS, Role};
+    use crate::compare::sample::Sample;
     use crate::compare::schedule::Outcomes;
 
     fn sample(wall_s: f64, checksum: &str) -> Result<Sample, String> {

@@ -1,7 +1,8 @@
 //! In which order the runs take place, and how long they will take.
 
-use super::jobs::{Job, Load, Sample};
+use super::jobs::Job;
 use super::peers::Allocator;
+use super::sample::{Load, Sample};
 use std::io::{IsTerminal, Write};
 use std::time::Instant;
 

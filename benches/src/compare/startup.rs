@@ -4,9 +4,9 @@
 //! `/bin/true`. It is too short-lived to be asked for its memory, so the peak is what `/bin/cat` (of the same kind and size)
 //! reads of itself from `/proc/self/status`.
 
-use super::jobs::{Load, Sample};
 use super::peers::Allocator;
 use super::process::{self, Usage};
+use super::sample::{Load, Sample};
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
