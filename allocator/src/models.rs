@@ -62,6 +62,7 @@ impl World {
             .iter()
             // SAFETY: existing slabs exist.
             .filter(|&&slab| unsafe { (*slab).look() }.state == State::Partial)
+            // SAFETY: as above.
             .map(|&slab| (0..self.objects as usize).filter(|&i| unsafe { (*slab).is_free(i) }).count())
             .sum()
     }

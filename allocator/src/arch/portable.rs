@@ -9,7 +9,7 @@ use crate::heap::{EMPTY_HEAP, Heap};
 use core::cell::Cell;
 
 std::thread_local! {
-    static HEAP: Cell<*mut Heap> = const { Cell::new((&raw const EMPTY_HEAP).cast_mut()) };
+    static HEAP: Cell<*mut Heap> = const { Cell::new((&raw const EMPTY_HEAP).cast_mut().cast()) };
 }
 
 /// This thread's heap, or a shared sentinel that sends every request to the slow path.
