@@ -13,7 +13,7 @@ use core::ptr::null_mut;
 use core::sync::atomic::Ordering::Relaxed;
 
 /// A bit for each address, by a hash: only if it is set already can the address have been there before.
-pub(crate) struct Seen([u64; 16]);
+struct Seen([u64; 16]);
 
 impl Seen {
     #[inline]
@@ -29,20 +29,10 @@ impl Seen {
         self.0[word] |= bit;
         known
     }
-
-    /// Reports an object of the sheaf that lies in the barn too.
-    pub(crate) fn check_barn(&self, class: Class, sheaf: &[*mut u8], barn: &[*mut u8]) {
-        for &object in barn {
-            let (word, bit) = Seen::bit(object.addr());
-            if self.0[word] & bit != 0 && !object.is_null() && sheaf.contains(&object) {
-                misuse("free", object.addr(), Misuse::DoubleFree { size: size_of_class(class) });
-            }
-        }
-    }
 }
 
-/// See [`ThreadHeap::check`]. Returns what it saw.
-pub(crate) fn check_sheaf(class: Class, objects: &[*mut u8]) -> Seen {
+/// Reports what in a sheaf is not an object in use of its class, or is there twice.
+pub(crate) fn check_sheaf(class: Class, objects: &[*mut u8]) {
     let size = size_of_class(class);
     let expected = if class as usize > NR_SLAB_CLASSES { granule::BINS } else { class };
     let mut seen = Seen([0; 16]);
@@ -78,5 +68,4 @@ pub(crate) fn check_sheaf(class: Class, objects: &[*mut u8]) -> Seen {
             misuse("free", address, Misuse::DoubleFree { size });
         }
     }
-    seen
 }

@@ -13,6 +13,7 @@ use crate::arch;
 use crate::slab::size_class::{CLASS_MAX, MEDIUM_ENTRIES, MEDIUM_SHIFT, SMALL_ENTRIES, SMALL_MAX, SMALL_SHIFT};
 use core::cell::Cell;
 use core::ptr::null_mut;
+use core::sync::atomic::{Ordering::Release, compiler_fence};
 
 /// Sheaves a heap has room for: the classes, and the granule bytes above them, which `free` uses as an index too.
 pub(crate) const NR_SHEAVES: usize = 104;
@@ -117,7 +118,8 @@ impl Heap {
                 return false;
             }
             *slot = object;
-            arch::advance::<8>(heap, sheaf); // after the store: see 'Fork'
+            compiler_fence(Release); // what fork copies must not have the new top without the object: `thread_heap.rs`
+            arch::advance::<8>(heap, sheaf);
             true
         }
     }

@@ -20,7 +20,7 @@
 //! | `thread`, `registry` | a thread's heap from its first allocation to its end; all heaps | |
 //! | `thread_heap`, `heap` | a heap's sheaves: how they are filled and emptied; the part the hot paths touch | per-CPU sheaves |
 //! | `direct`, `check` | slabs and bins without a cache in between; the check at exit | |
-//! | `slab` | size classes, slabs with bitmaps, the barn | `mm/slub.c` |
+//! | `slab` | size classes, slabs with bitmaps | `mm/slub.c` |
 //! | `bins` | medium blocks: boundary tags, small, large and unsorted bins, top | (ptmalloc) |
 //! | `extent` | blocks above 4 MiB, a mapping each | `vmalloc` |
 //! | `zone` | the buddy system, zones, nodes | `mm/page_alloc.c` |
@@ -70,6 +70,12 @@ mod thread;
 mod thread_heap;
 #[cfg(not(loom))]
 mod zone;
+
+/// How many cases a property test tries; `PROPTEST_CASES` sets another number, for longer runs.
+#[cfg(all(test, not(loom)))]
+fn test_cases(usual: u32) -> u32 {
+    std::env::var("PROPTEST_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(usual)
+}
 
 #[cfg(not(loom))]
 mod global {

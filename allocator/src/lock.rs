@@ -48,13 +48,6 @@ impl Lock {
         LockGuard(self)
     }
 
-    /// Takes the lock if it is free.
-    #[cfg(not(loom))]
-    pub(crate) fn try_lock(&self) -> Option<LockGuard<'_>> {
-        let taken = self.0.compare_exchange(FREE, HELD, Ordering::Acquire, Ordering::Relaxed).is_ok();
-        taken.then_some(LockGuard(self))
-    }
-
     /// Takes the lock; the caller owes a [`Lock::release`].
     #[inline]
     pub(crate) fn acquire(&self) {

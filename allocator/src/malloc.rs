@@ -3,13 +3,13 @@
 //! ```text
 //! malloc(n) ── class by table ── heap.sheaf[class] ── pop                the hot path ends here
 //!                                     │ empty
-//!                                     ├─ slab classes: the barn, the current slab, another slab, a new one
+//!                                     ├─ slab classes: the current slab, another slab, a new one
 //!                                     └─ medium classes: the bins
 //!           ── above 256 KiB: a run of pages; above 4 MiB: an extent
 //!
 //! free(p)   ── granule byte of p ── heap.sheaf[class] ── push            the hot path ends here
 //!                                     │ full, or not a slab
-//!                                     └─ half a sheaf back to barn or slabs; chunks, runs, extents by their descriptors
+//!                                     └─ half a sheaf back to the slabs; chunks, runs, extents by their descriptors
 //! ```
 //!
 //! A block's class is always the class of the size that was last asked for it, so that a sized `free` can compute it from
@@ -561,7 +561,6 @@ pub fn trim(pad: usize) -> bool {
     for node in nodes() {
         for class in 1..=NR_SLAB_CLASSES {
             let backing = SlabBacking { node, class: class as Class };
-            empty_barn(node, class as Class);
             node.caches[class].shrink(&backing);
         }
         node.bins.trim(&node.zone);
@@ -569,18 +568,6 @@ pub fn trim(pad: usize) -> bool {
         bytes += node.zone.purge(pad);
     }
     bytes != 0
-}
-
-fn empty_barn(node: &crate::zone::node::Node, class: Class) {
-    let mut batch = [null_mut(); crate::slab::size_class::SHEAF_MAX];
-    loop {
-        // SAFETY: room for the largest batch.
-        let got = unsafe { node.caches[class as usize].take_batch(batch.as_mut_ptr()) };
-        if got == 0 {
-            return;
-        }
-        direct::give_back(class, &batch[..got], Strictness::Report);
-    }
 }
 
 /// Looks through what this thread has freed last and nothing has checked yet; reports wrong pointers among it and aborts.

@@ -1,8 +1,13 @@
 //! A heap that belongs to a thread: how its sheaves are filled and emptied.
 //!
-//! An empty sheaf is filled from the node's barn (a batch another thread freed), else from the heap's *current* slab of that
-//! class, else from a partial or new slab. A full one gives its older half to the barn, or to the slabs' bitmaps. For the
-//! classes of the bins the same arrays are the *fast bins*; they are filled from and emptied into the bins.
+//! An empty sheaf is filled from the heap's *current* slab of that class, else from a partial or new slab. A full one gives
+//! its older half back to the slabs' bitmaps, whoever allocated the objects; so what one thread frees another can
+//! allocate, and a wrong pointer or a double free shows at the latest then. For the classes of the bins the same arrays are
+//! the *fast bins*; they are filled from and emptied into the bins.
+//!
+//! Linux puts a *barn* between sheaves and slabs: full sheaves on their way from threads that free to threads that allocate.
+//! It was built and taken out again: it gained nothing measurable over bitmaps (`benches/LEDGER.md`), and a double free
+//! that passes through it is seen only by checks that cost more than the barn saves.
 //!
 //! A heap that has never allocated from a class does not cache it at first: the first frees go straight to the slabs. A
 //! thread that was handed an object, frees it and allocates must not get the same cache line back that another thread's
@@ -110,15 +115,8 @@ impl ThreadHeap {
     pub(crate) fn refill(&self, class: Class) -> *mut u8 {
         let base = self.base(class);
         let want = batch_of(class);
-        let cache = &self.node.caches[class as usize];
-        // SAFETY: the sheaf has room for a batch, and holds what was taken.
-        let got = unsafe {
-            let mut batch = cache.take_batch(base);
-            while batch != 0 && (*base.add(batch - 1)).is_null() {
-                batch -= 1; // sized frees of null, from a thread that did nothing else
-            }
-            if batch != 0 { batch } else { self.take_from_slabs(class, base, want) }
-        };
+        // SAFETY: the sheaf has room for half of it.
+        let got = unsafe { self.take_from_slabs(class, base, want) };
         if got == 0 {
             return null_mut();
         }
@@ -206,7 +204,7 @@ impl ThreadHeap {
         self.hot.top[c].set(top.wrapping_add(1));
     }
 
-    /// Takes the oldest `count` objects out of a sheaf: to the barn, or to where they came from.
+    /// Takes the oldest `count` objects out of a sheaf, to where they came from.
     fn flush(&self, class: Class, count: usize) {
         let mut objects = [null_mut(); SHEAF_MAX];
         let c = class as usize;
@@ -222,15 +220,7 @@ impl ThreadHeap {
         self.hot.top[c].set(top.wrapping_sub(count));
         // Fork: what is published below must have left the sheaf. See the module's text.
         compiler_fence(SeqCst);
-        let objects = &objects[..count];
-        if c <= NR_SLAB_CLASSES
-            && count == batch_of(class)
-            // SAFETY: a batch of objects of this class that we just took out of the sheaf.
-            && unsafe { self.node.caches[c].put_batch(objects.as_ptr()) }
-        {
-            return;
-        }
-        give_back(class, objects, Strictness::Report);
+        give_back(class, &objects[..count], Strictness::Report);
     }
 
     /// Empties all sheaves into slabs and bins, and lets go of the current slabs.
@@ -261,7 +251,7 @@ impl ThreadHeap {
     }
 
     /// Looks at all that lies in the sheaves, without taking it out: reports what is not an object in use of its class, or
-    /// is there twice, or in the barn too. For the end of a process, which no flush may come before.
+    /// is there twice. For the end of a process, which no flush may come before.
     pub(crate) fn check(&self) {
         for class in 1..NR_CLASSES {
             let base = self.base(class as Class);
@@ -271,10 +261,7 @@ impl ThreadHeap {
             }
             // SAFETY: from base to top lies the sheaf, and this thread does nothing else meanwhile.
             let sheaf = unsafe { core::slice::from_raw_parts(base, top.offset_from(base) as usize) };
-            let seen = check_sheaf(class as Class, sheaf);
-            if class <= NR_SLAB_CLASSES {
-                self.node.caches[class].look_into_barn(|barn| seen.check_barn(class as Class, sheaf, barn));
-            }
+            check_sheaf(class as Class, sheaf);
         }
     }
 

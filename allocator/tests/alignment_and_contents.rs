@@ -151,8 +151,13 @@ impl Model {
     }
 }
 
+/// `PROPTEST_CASES` sets another number, for longer runs.
+fn cases() -> u32 {
+    std::env::var("PROPTEST_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(150)
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 150, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(), ..ProptestConfig::default() })]
     #[test]
     fn blocks_are_aligned_disjoint_and_keep_their_contents(steps in prop::collection::vec(step(), 1..250)) {
         let mut model = Model::default();

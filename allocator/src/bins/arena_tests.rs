@@ -140,7 +140,7 @@ impl Model {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: crate::test_cases(200), ..ProptestConfig::default() })]
     #[test]
     fn chunks_tile_their_regions(
         steps in prop::collection::vec((0u8..10, 16u32..1024, any::<prop::sample::Index>(), 57u8..97), 1..150)

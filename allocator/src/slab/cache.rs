@@ -1,10 +1,7 @@
-//! The slabs of one size class on one node, and the barn in front of them.
+//! The slabs of one size class on one node.
 //!
 //! A cache hands slabs to heaps (each heap holds at most one *current* slab a class) and takes objects back from anybody. Its
-//! lock guards the list of partial slabs and the barn; taking objects from a held slab and giving objects back need no lock.
-//!
-//! The *barn* keeps batches of free objects (half sheaves, as arrays of pointers) on their way from threads that free to
-//! threads that allocate: a producer and a consumer exchange batches and never touch a bitmap. It is capped in bytes.
+//! lock guards the list of partial slabs; taking objects from a held slab and giving objects back need no lock.
 //!
 //! Partial slabs wait in a queue: the one that waited longest has the most free objects by now, so one visit fills a sheaf.
 //! A slab whose last object comes back leaves, unless it is the only one on the list: the next allocation would make it anew.
@@ -25,23 +22,15 @@ pub(crate) trait Backing {
     fn release(&self, slab: *mut Slab);
 }
 
-/// Batches a barn holds at most.
-pub(crate) const BARN_BATCHES: usize = 8;
-
-/// Guarded by the lock but for `barn_count`, which may be read as a hint.
+/// See the module's text.
 pub(crate) struct Cache {
     lock: Lock,
     first: Cell<*mut Slab>,
     last: Cell<*mut Slab>,
     nr_partial: Cell<u32>,
-    barn: Cell<*mut *mut u8>,
-    barn_count: crate::sync::AtomicU32,
-    barn_capacity: Cell<u32>,
-    /// Objects in a batch.
-    batch: Cell<u32>,
 }
 
-// SAFETY: the cells are only touched under `lock`, apart from `init`, which comes before anybody else sees the cache.
+// SAFETY: the cells are only touched under `lock`.
 unsafe impl Sync for Cache {}
 // SAFETY: as above.
 unsafe impl Send for Cache {}
@@ -54,80 +43,12 @@ impl Cache {
             first: Cell::new(core::ptr::null_mut()),
             last: Cell::new(core::ptr::null_mut()),
             nr_partial: Cell::new(0),
-            barn: Cell::new(core::ptr::null_mut()),
-            barn_count: crate::sync::AtomicU32::new(0),
-            barn_capacity: Cell::new(0),
-            batch: Cell::new(0),
         }
-    }
-
-    /// Gives the cache its barn: room for `capacity` batches of `batch` objects.
-    ///
-    /// # Safety
-    /// `barn` has that much room, for good; nobody else uses the cache yet.
-    pub(crate) unsafe fn init_barn(&self, barn: *mut *mut u8, batch: u32, capacity: u32) {
-        self.barn.set(barn);
-        self.batch.set(batch);
-        self.barn_capacity.set(capacity);
     }
 
     /// The lock, for `fork.rs`.
     pub(crate) fn lock(&self) -> &Lock {
         &self.lock
-    }
-
-    /// Takes a batch from the barn into `out`; returns its size, or 0 if there is none.
-    ///
-    /// # Safety
-    /// `out` has room for a batch.
-    pub(crate) unsafe fn take_batch(&self, out: *mut *mut u8) -> usize {
-        use core::sync::atomic::Ordering::Relaxed;
-        if self.barn_count.load(Relaxed) == 0 {
-            return 0;
-        }
-        let _guard = self.lock.lock();
-        let count = self.barn_count.load(Relaxed);
-        if count == 0 {
-            return 0;
-        }
-        let batch = self.batch.get() as usize;
-        // SAFETY: `barn` holds `count` batches, by `init_barn`; `out` by the caller.
-        unsafe { core::ptr::copy_nonoverlapping(self.barn.get().add((count as usize - 1) * batch), out, batch) };
-        self.barn_count.store(count - 1, Relaxed);
-        batch
-    }
-
-    /// Puts a batch (exactly the barn's size) into the barn. False if it is full.
-    ///
-    /// # Safety
-    /// `objects` are free objects of this class that the caller owns; they are the barn's afterwards.
-    pub(crate) unsafe fn put_batch(&self, objects: *const *mut u8) -> bool {
-        use core::sync::atomic::Ordering::Relaxed;
-        if self.barn_count.load(Relaxed) >= self.barn_capacity.get() {
-            return false;
-        }
-        let _guard = self.lock.lock();
-        let count = self.barn_count.load(Relaxed);
-        if count >= self.barn_capacity.get() {
-            return false;
-        }
-        let batch = self.batch.get() as usize;
-        // SAFETY: there is room for one more batch.
-        unsafe { core::ptr::copy_nonoverlapping(objects, self.barn.get().add(count as usize * batch), batch) };
-        self.barn_count.store(count + 1, Relaxed);
-        true
-    }
-
-    /// Passes what lies in the barn to `look`, unless somebody holds the lock.
-    #[cfg(not(loom))]
-    pub(crate) fn look_into_barn(&self, look: impl FnOnce(&[*mut u8])) {
-        use core::sync::atomic::Ordering::Relaxed;
-        let Some(_guard) = self.lock.try_lock() else { return };
-        let objects = self.barn_count.load(Relaxed) as usize * self.batch.get() as usize;
-        if objects != 0 {
-            // SAFETY: `barn` holds `count` batches, by `init_barn`; under the lock.
-            look(unsafe { core::slice::from_raw_parts(self.barn.get(), objects) });
-        }
     }
 
     /// A slab for the caller to hold, from the list or new; null if there is no memory.

@@ -1,7 +1,7 @@
 //! Slab caches: objects of one size from 64 KiB blocks with a bitmap (Linux `mm/slub.c`).
 //!
 //! `size_class.rs` says which sizes there are, `slab.rs` is one block and its states, `cache.rs` the slabs of one class on
-//! one node, with the barn of spare batches in front of them.
+//! one node.
 
 pub(crate) mod cache;
 #[cfg(not(loom))]

@@ -97,7 +97,7 @@ impl Model {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: crate::test_cases(48), ..ProptestConfig::default() })]
     #[test]
     fn pages_are_given_out_once_and_merge_again(
         steps in prop::collection::vec((0u8..10, 1u32..1025, 0u8..11, 0usize..4, any::<prop::sample::Index>()), 1..120)

@@ -4,7 +4,7 @@ use crate::bins::Bins;
 use crate::lock::Lock;
 use crate::memblock::{GRANULE_SHIFT, MEMBLOCK, NODE_AREA, NodeId, granule};
 use crate::page::{Kind, PageIndex, Tag};
-use crate::slab::cache::{BARN_BATCHES, Backing, Cache};
+use crate::slab::cache::{Backing, Cache};
 use crate::slab::size_class::{CAPACITIES, Class, NR_SLAB_CLASSES, size_of_class};
 use crate::slab::slab::{OWN_WORDS, SLAB_BYTES, Slab};
 use crate::zone::Zone;
@@ -14,10 +14,7 @@ use core::sync::atomic::{
     Ordering::{Acquire, Relaxed, Release},
 };
 
-/// Bytes a barn holds at most: what a consumer may be ahead of a producer before objects go back to their slabs.
-const BARN_BYTES: usize = 64 << 10;
-
-/// Objects that move between a sheaf and the barn at once: half a sheaf.
+/// Objects that enter or leave a sheaf at once: half of it.
 #[inline]
 pub(crate) fn batch_of(class: Class) -> usize {
     CAPACITIES[class as usize].div_ceil(2) as usize
@@ -90,22 +87,13 @@ fn make(id: NodeId) -> Option<&'static Node> {
             bins: Bins::new(),
             caches: core::array::from_fn(|_| Cache::new()),
         });
-        let mut barn = area.add(size_of::<Node>().next_multiple_of(64)).cast::<*mut u8>();
-        for class in 1..=NR_SLAB_CLASSES {
-            let batch = batch_of(class as Class);
-            let fits = BARN_BYTES / (batch * size_of_class(class as Class));
-            let capacity = fits.clamp(1, BARN_BATCHES);
-            (*place).caches[class].init_barn(barn, batch as u32, capacity as u32);
-            barn = barn.add(batch * capacity);
-        }
-        debug_assert!(barn.addr() <= area.addr() + NODE_AREA);
     }
     slot.store(place, Release);
     // SAFETY: just made.
     Some(unsafe { &*place })
 }
 
-const _: () = assert!(size_of::<Node>() + (NR_SLAB_CLASSES + 1) * BARN_BATCHES * 31 * 8 < NODE_AREA);
+const _: () = assert!(size_of::<Node>() <= NODE_AREA);
 
 /// The layers below a size class's cache.
 pub(crate) struct SlabBacking<'a> {
