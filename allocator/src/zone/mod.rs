@@ -19,9 +19,9 @@ use crate::page::PageIndex;
 use buddy::{Buddy, MigrateType, NR_ORDERS, NR_TYPES, Order};
 use core::cell::UnsafeCell;
 
-/// Dirty pages are purged at once beyond this many bytes, or beyond twice what is in use if that is more. Wide, because a
-/// page given back too early costs a page fault (a lower cap made churn of large blocks six times slower and its peak no
-/// smaller); what lies idle goes at the end of the interval anyway.
+/// Dirty pages are purged at once beyond this many bytes, or beyond twice the most that was in use of late if that is more.
+/// Wide, because a page given back too early costs a page fault (`benches/LEDGER.md`); what lies idle goes at the end of the
+/// interval anyway.
 const DIRTY_CAP: usize = 64 << 20;
 
 /// Milliseconds of an interval: long against a wave of requests, short against a person looking at RSS.
@@ -53,6 +53,8 @@ struct Inner {
     /// Least `dirty_free` since the interval began, and when that was.
     dirty_least: usize,
     interval_ms: u64,
+    /// Most pages in use in this interval and in the one before.
+    used_most: [usize; 2],
 }
 
 /// See the module's text.
@@ -72,7 +74,14 @@ impl Zone {
         Zone {
             lock: Lock::new(),
             node,
-            inner: UnsafeCell::new(Inner { buddy, present: 0, dirty_free: 0, dirty_least: 0, interval_ms: 0 }),
+            inner: UnsafeCell::new(Inner {
+                buddy,
+                present: 0,
+                dirty_free: 0,
+                dirty_least: 0,
+                interval_ms: 0,
+                used_most: [0; 2],
+            }),
         }
     }
 
@@ -112,8 +121,7 @@ impl Zone {
             inner.buddy.add_chunk(chunk, kind);
         };
         let dirty = mark_dirty(start, pages);
-        inner.dirty_free -= dirty as usize;
-        inner.dirty_least = inner.dirty_least.min(inner.dirty_free);
+        inner.account(dirty);
         Some(Pages { start, zeroed: dirty == 0 })
     }
 
@@ -126,8 +134,7 @@ impl Zone {
             return None;
         }
         let dirty = mark_dirty(end, more);
-        inner.dirty_free -= dirty as usize;
-        inner.dirty_least = inner.dirty_least.min(inner.dirty_free);
+        inner.account(dirty);
         Some(dirty == 0)
     }
 
@@ -170,10 +177,21 @@ impl Zone {
 }
 
 impl Inner {
+    /// Pages in use.
+    fn used(&self) -> usize {
+        self.present - self.buddy.free_pages() as usize
+    }
+
+    /// Notes that `dirty` pages of those just allocated were dirty.
+    fn account(&mut self, dirty: u32) {
+        self.dirty_free -= dirty as usize;
+        self.dirty_least = self.dirty_least.min(self.dirty_free);
+        self.used_most[0] = self.used_most[0].max(self.used());
+    }
+
     /// Gives back what the text of this module says, if it is time.
     fn decay(&mut self) {
-        let in_use = self.present - self.buddy.free_pages() as usize;
-        let cap = (DIRTY_CAP / PAGE_SIZE).max(2 * in_use);
+        let cap = (DIRTY_CAP / PAGE_SIZE).max(2 * self.used_most[0].max(self.used_most[1]));
         if self.dirty_free > cap {
             purge(self, cap / 2);
         }
@@ -188,6 +206,7 @@ impl Inner {
             }
             self.interval_ms = now;
             self.dirty_least = self.dirty_free;
+            self.used_most = [self.used(), self.used_most[0]];
         }
     }
 }
