@@ -13,7 +13,6 @@ use crate::arch;
 use crate::slab::size_class::{CLASS_MAX, MEDIUM_ENTRIES, MEDIUM_SHIFT, SMALL_ENTRIES, SMALL_MAX, SMALL_SHIFT};
 use core::cell::Cell;
 use core::ptr::null_mut;
-use core::sync::atomic::{Ordering::Release, compiler_fence};
 
 /// Sheaves a heap has room for: the classes, and the granule bytes above them, which `free` uses as an index too.
 pub(crate) const NR_SHEAVES: usize = 104;
@@ -118,7 +117,7 @@ impl Heap {
                 return false;
             }
             *slot = object;
-            compiler_fence(Release); // what fork copies must not have the new top without the object: `thread_heap.rs`
+            // `advance` keeps the order: what fork copies must not have the new top without the object (`thread_heap.rs`).
             arch::advance::<8>(heap, sheaf);
             true
         }

@@ -199,6 +199,11 @@ pub unsafe fn realloc(p: *mut u8, size: usize) -> *mut u8 {
 pub(crate) unsafe fn realloc_aligned(p: *mut u8, align: usize, size: usize) -> *mut u8 {
     let block = find_block("realloc", p);
     let old = block.size;
+    if let Some(class) = block.class()
+        && thread::existing().is_some_and(|heap| heap.has_cached(class, p))
+    {
+        misuse("realloc", p.addr(), Misuse::DoubleFree { size: old });
+    }
     match (block.place, class_for(size, align)) {
         (Place::Slab(class), wanted) if wanted == Some(class) => return p,
         (Place::Chunk(index), Some(wanted)) if wanted as usize > NR_SLAB_CLASSES => {
@@ -452,6 +457,17 @@ enum Place {
 struct Found {
     place: Place,
     size: usize,
+}
+
+impl Found {
+    /// The class whose sheaf the block would go to.
+    fn class(&self) -> Option<Class> {
+        match self.place {
+            Place::Slab(class) => Some(class),
+            Place::Chunk(index) => Some(bins::class_at(index)),
+            Place::Run(_) | Place::Extent => None,
+        }
+    }
 }
 
 /// Finds a block by its address alone; reports and aborts if none starts there.

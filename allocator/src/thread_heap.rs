@@ -254,15 +254,20 @@ impl ThreadHeap {
     /// is there twice. For the end of a process, which no flush may come before.
     pub(crate) fn check(&self) {
         for class in 1..NR_CLASSES {
-            let base = self.base(class as Class);
-            let top = self.hot.top[class].get();
-            if top == base {
-                continue;
-            }
-            // SAFETY: from base to top lies the sheaf, and this thread does nothing else meanwhile.
-            let sheaf = unsafe { core::slice::from_raw_parts(base, top.offset_from(base) as usize) };
-            check_sheaf(class as Class, sheaf);
+            check_sheaf(class as Class, self.sheaf(class as Class));
         }
+    }
+
+    /// Whether the program has freed this block into the sheaf of its class and not got it back since.
+    pub(crate) fn has_cached(&self, class: Class, block: *mut u8) -> bool {
+        self.sheaf(class).contains(&block)
+    }
+
+    /// What lies in a sheaf now.
+    fn sheaf(&self, class: Class) -> &[*mut u8] {
+        let (base, top) = (self.base(class), self.hot.top[class as usize].get());
+        // SAFETY: from base to top lies the sheaf; the slice is gone before this thread pushes or pops again.
+        unsafe { core::slice::from_raw_parts(base, top.offset_from(base) as usize) }
     }
 
     /// Whether `slab` really is in the state a current slab has: always, unless fork interrupted a change of slabs.

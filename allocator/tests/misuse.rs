@@ -123,6 +123,18 @@ fn cases() -> Vec<Case> {
                 check_at_exit();
             }));
         }
+        for size in SIZES.into_iter().filter(|_| matches!(call, Call::Realloc)) {
+            let name = format!("realloc of a block of {size} bytes that was freed just before, to the same size");
+            cases.push(Case::aborted(&name, &[&printed], move || {
+                let p = block_among_others(size);
+                // SAFETY: freed once; what follows is the misuse.
+                unsafe {
+                    free(p);
+                    announce(p);
+                    realloc(p, size);
+                }
+            }));
+        }
         for size in SIZES {
             for (what, offset) in [("interior", size.next_multiple_of(32) / 2), ("misaligned", 1)] {
                 let name = format!("{} of an {what} pointer, {size} bytes", call.name());

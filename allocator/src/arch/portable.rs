@@ -24,12 +24,13 @@ pub(crate) fn set_heap_pointer(heap: *mut Heap) {
     HEAP.set(heap);
 }
 
-/// Adds a constant to the word at `base[index]`.
+/// Adds a constant to the word at `base[index]`; what was stored before stays before.
 ///
 /// # Safety
 /// The word is this thread's to write.
 #[inline(always)]
 pub(crate) unsafe fn advance<const BYTES: i32>(base: *const Heap, index: usize) {
+    core::sync::atomic::compiler_fence(core::sync::atomic::Ordering::Release);
     // SAFETY: by the caller.
     unsafe {
         let word = base.cast_mut().cast::<*mut u8>().add(index);

@@ -197,6 +197,11 @@ pub(crate) fn class_by_tag(address: usize, tag: Tag) -> Option<Class> {
     (tag.0 as u16 == expected).then(|| tag.b() & !arena::LAST)
 }
 
+/// Class of the chunk in use that starts in this page, which [`chunk_class`] has recognised.
+pub(crate) fn class_at(index: PageIndex) -> Class {
+    MEMBLOCK.page_map().page(index).tag().b() & !arena::LAST
+}
+
 /// Bytes of the chunk in use that starts at `address`, which [`chunk_class`] has recognised.
 pub(crate) fn chunk_size(index: PageIndex) -> usize {
     MEMBLOCK.page_map().page(index).n.load(Relaxed) as usize * UNIT
