@@ -76,8 +76,10 @@ pub(crate) const MAX_NODES: usize = 64;
 /// Bytes set aside for a node's structures.
 pub(crate) const NODE_AREA: usize = 1 << 20;
 
-/// A `base` that puts every user-space address out of the fast path's range.
-const NO_RESERVATION: usize = 1 << 63;
+/// A `base` that puts every user-space address out of the fast path's range. What is in the range would be read through, so it
+/// is one that no damaged pointer is likely to be in: no text, no small number of either sign, no address with a flag or a
+/// tag at the top, and not canonical.
+const NO_RESERVATION: usize = 0x9B5D_C600_0000_0000;
 
 /// Smallest and largest step by which the frontier moves: small enough for `mlockall` and `vm.overcommit_memory=2`, large
 /// enough that the calls do not show.
@@ -267,7 +269,10 @@ impl Memblock {
         let extra = (MAX_CHUNKS - reserved).min(RUNG * reserved);
         let metadata = self.lay_out(inner, start, reserved, extra).next_multiple_of(CHUNK);
         // SAFETY: the granule table lies in the mapping just made.
-        if metadata >= size || !unsafe { map::protect(start, TABLE_GRANULES, Access::Read) } {
+        if metadata >= size
+            || !unsafe { map::protect(start, TABLE_GRANULES, Access::Read) }
+            || !self.map_extra_addresses(extra)
+        {
             // SAFETY: nobody knows the mapping.
             unsafe { map::unmap(start, size) };
             return false;
@@ -281,7 +286,7 @@ impl Memblock {
         inner.extra_next = reserved as u32;
         inner.extra_end = (reserved + extra) as u32;
         self.base.store(start.expose_provenance(), Release);
-        self.map_extra_addresses(extra)
+        true
     }
 
     /// No reservation at all: only the tables, for chunks wherever they come.

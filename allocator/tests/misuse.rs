@@ -209,6 +209,13 @@ fn cases() -> Vec<Case> {
             fairground_allocator::malloc::trim(0);
         }));
     }
+    // Before there is a reservation, an address with a flag in its highest bit was once taken for an entry of its table.
+    for address in [1usize << 63 | 0x1000, usize::MAX - 15, 1 << 48, 0x10] {
+        let words = ["fairground: free(0x", "not a pointer from this allocator"];
+        cases.push(Case::aborted(&format!("free({address:#x}) before the first allocation"), &words, move || {
+            Call::Free.call(std::ptr::without_provenance_mut(address));
+        }));
+    }
     cases.push(Case::new("no misuse", None, || {
         let blocks: Vec<_> = SIZES.iter().flat_map(|&size| (0..90).map(move |_| (malloc(size), size))).collect();
         for &(block, size) in &blocks {
