@@ -269,10 +269,9 @@ impl Memblock {
         let extra = (MAX_CHUNKS - reserved).min(RUNG * reserved);
         let metadata = self.lay_out(inner, start, reserved, extra).next_multiple_of(CHUNK);
         // SAFETY: the granule table lies in the mapping just made.
-        if metadata >= size
-            || !unsafe { map::protect(start, TABLE_GRANULES, Access::Read) }
-            || !self.map_extra_addresses(extra)
-        {
+        let readable = metadata < size && unsafe { map::protect(start, TABLE_GRANULES, Access::Read) };
+        // Before the reservation is published: one that has no table for its chunks beyond is none.
+        if !readable || !self.map_extra_addresses(extra) {
             // SAFETY: nobody knows the mapping.
             unsafe { map::unmap(start, size) };
             return false;
