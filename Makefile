@@ -48,7 +48,7 @@ test:
 	@rm -f '$(TARGET)/skipped-tests.txt'
 	@MAKE='$(MAKE)' SKIPPED='$(TARGET)/skipped-tests.txt' tests/steps.sh $(STEPS)
 
-LONG_STEPS := setup check-tests-can-fail test-random model-long
+LONG_STEPS := setup check-tests-can-fail test-random model-long test-aarch64
 test-long:
 	@rm -f '$(TARGET)/skipped-tests.txt'
 	@MAKE='$(MAKE)' SKIPPED='$(TARGET)/skipped-tests.txt' tests/steps.sh $(LONG_STEPS)
@@ -118,6 +118,10 @@ test-docs:
 check-tests-can-fail: build
 	@echo 'The tests of real programs notice allocators that are wrong on purpose (20 minutes)'
 	tests/check-that-tests-can-fail.sh
+
+test-aarch64:
+	@echo 'The core and the library built for aarch64, in an emulator (5 minutes; installs cross compilers, 400 MB)'
+	tests/aarch64.sh
 
 # Each run draws new random cases.
 RANDOM_RUNS ?= 20
