@@ -94,6 +94,9 @@ fn test_cases(usual: u32) -> u32 {
 }
 
 #[cfg(not(loom))]
+pub use os::map::os_page_size as page_size;
+
+#[cfg(not(loom))]
 mod global {
     use crate::malloc;
     use core::alloc::{GlobalAlloc, Layout};

@@ -50,9 +50,3 @@ fn set_errno(value: i32) {
     // SAFETY: as in `errno`.
     unsafe { *libc::__errno_location() = value }
 }
-
-/// Bytes in a page of this system, at least 4,096.
-fn page_size() -> usize {
-    // SAFETY: sysconf reads a value the loader stored; it neither allocates nor fails for this name.
-    unsafe { libc::sysconf(libc::_SC_PAGESIZE) }.max(4096) as usize
-}
