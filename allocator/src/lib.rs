@@ -70,6 +70,8 @@ mod page;
 mod registry;
 #[cfg(not(loom))]
 mod report;
+#[cfg(all(not(loom), any(feature = "valgrind", feature = "asan")))]
+mod shadow;
 mod slab;
 mod sync;
 #[cfg(not(loom))]

@@ -66,6 +66,7 @@ pub(crate) fn make(node: &'static Node, next: *mut ThreadHeap) -> Option<*mut Th
     let page = MEMBLOCK.page_map();
     page.page(got.start).set_tag(Tag::new(Kind::Reserved, 0, 0));
     let heap = MEMBLOCK.address_of(got.start).wrapping_add(COLOUR).cast::<ThreadHeap>();
+    watch::own(heap.cast(), size_of::<ThreadHeap>());
     // SAFETY: our pages, aligned to a page and large enough; written field by field, for the slots should stay untouched
     // (they are zero: fresh pages are, others are zeroed here).
     unsafe {

@@ -32,6 +32,9 @@ pub(crate) enum Level {
     Everything = 2,
 }
 
+/// Whether this build tells valgrind or AddressSanitizer of every block (`shadow.rs`); then nobody else watches.
+const SHADOW: bool = cfg!(any(feature = "valgrind", feature = "asan"));
+
 /// The configuration has not been read.
 const UNREAD: u8 = 3;
 
@@ -61,7 +64,8 @@ fn apply(config: &Config) {
     if config.mmap_threshold != 0 {
         EXTENTS.set_threshold(config.mmap_threshold);
     }
-    let level = if config.zero_on_free { Level::Everything } else { Level::Nobody };
+    let everything = config.zero_on_free || SHADOW;
+    let level = if everything { Level::Everything } else { Level::Nobody };
     LEVEL.store(level as u8, Release);
 }
 
@@ -71,6 +75,9 @@ fn apply(config: &Config) {
 #[inline(never)]
 pub(crate) fn alloc(align: usize, size: usize, zeroes: bool) -> *mut u8 {
     level();
+    #[cfg(any(feature = "valgrind", feature = "asan"))]
+    return crate::shadow::alloc(align, size, zeroes);
+    #[allow(unreachable_code)]
     let Block { address, zeroed } = block::alloc(align, size);
     if zeroes && !zeroed && !address.is_null() {
         // SAFETY: a new block of at least this size.
@@ -83,6 +90,9 @@ pub(crate) fn alloc(align: usize, size: usize, zeroes: bool) -> *mut u8 {
 #[cold]
 #[inline(never)]
 pub(crate) fn free(p: *mut u8) {
+    #[cfg(any(feature = "valgrind", feature = "asan"))]
+    return crate::shadow::free(p);
+    #[allow(unreachable_code)]
     if !p.is_null() && config::get().zero_on_free {
         let size = block::find("free", p).size;
         // SAFETY: a block in use, which its owner gives up.
@@ -93,7 +103,17 @@ pub(crate) fn free(p: *mut u8) {
 
 /// Finds a block by its address; reports what is none. Its size is what the program may use.
 pub(crate) fn find(call: &str, p: *mut u8) -> Found {
+    #[cfg(any(feature = "valgrind", feature = "asan"))]
+    return crate::shadow::find(call, p);
+    #[allow(unreachable_code)]
     block::find(call, p)
+}
+
+/// Memory that a program may have had becomes the allocator's own.
+pub(crate) fn own(start: *mut u8, len: usize) {
+    #[cfg(any(feature = "valgrind", feature = "asan"))]
+    crate::shadow::show(start, len);
+    let _ = (start, len);
 }
 
 /// Makes a block longer or shorter where it is, or null: then it must be copied.
