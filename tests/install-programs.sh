@@ -88,6 +88,7 @@ test)
     need postgresql postgres initdb pgbench
     command -v psql >/dev/null 2>&1 || add postgresql-client
     need util-linux setpriv
+    need strace strace
     ;;
 compare)
     need_build

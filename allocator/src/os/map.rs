@@ -16,7 +16,10 @@
 //! its own pages.
 
 use crate::arch::syscall6;
+use crate::config;
+use core::ffi::CStr;
 use core::ptr::null_mut;
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 
 /// The smallest page of the kernels we run on, and the unit of the page map. Kernels with larger pages work: everything
 /// given to or taken from them is rounded to [`os_page_size`].
@@ -40,7 +43,6 @@ const LEAST_OS_PAGE: usize = if cfg!(fairground_page_64k) {
 /// assert!(fairground_allocator::page_size().is_power_of_two());
 /// ```
 pub fn os_page_size() -> usize {
-    use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
     static SIZE: AtomicUsize = AtomicUsize::new(0);
     let known = SIZE.load(Relaxed);
     if known != 0 {
@@ -199,6 +201,24 @@ pub(crate) unsafe fn remap(start: *mut u8, old: usize, new: usize, may_move: boo
     // SAFETY: by the caller.
     let r = unsafe { syscall6(libc::SYS_mremap as usize, [start as usize, old, new, flags, 0, 0]) };
     if r < 0 && r > -4096 { null_mut() } else { r as *mut u8 }
+}
+
+/// Names part of a mapping for those who read /proc/PID/maps, where the configuration asks for that (`name_maps`). The call,
+/// `prctl`, is not among those that the allocator makes otherwise; a kernel or a sandbox that refuses it is not asked again.
+pub(crate) fn name(start: *mut u8, len: usize, name: &'static CStr) {
+    // Of linux/prctl.h, since Linux 5.17.
+    const PR_SET_VMA: usize = 0x5356_4d41;
+    const PR_SET_VMA_ANON_NAME: usize = 0;
+    static REFUSED: AtomicBool = AtomicBool::new(false);
+    if start.is_null() || !config::get().name_maps || REFUSED.load(Relaxed) {
+        return;
+    }
+    let (address, name) = (start as usize, name.as_ptr() as usize);
+    // SAFETY: the kernel copies the name; nothing else changes.
+    let r = unsafe { syscall6(libc::SYS_prctl as usize, [PR_SET_VMA, PR_SET_VMA_ANON_NAME, address, len, name, 0]) };
+    if r == -(libc::EINVAL as isize) || r == -(libc::ENOSYS as isize) || r == -(libc::EPERM as isize) {
+        REFUSED.store(true, Relaxed);
+    }
 }
 
 /// Writes all of `bytes` to a file descriptor, giving up at the first error.
