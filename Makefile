@@ -71,8 +71,9 @@ check-format:
 	$(CARGO) fmt --all --check
 
 check-lints:
-	@echo 'No warnings from compiler and clippy, in any of the three configurations (5 minutes)'
+	@echo 'No warnings from compiler and clippy, in any of the four configurations (5 minutes)'
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	$(CARGO) clippy --locked -p fairground-allocator --all-targets --features valgrind,asan -- -D warnings
 	$(PORTABLE) $(CARGO) clippy --locked -p fairground-allocator --all-targets -- -D warnings
 	$(LOOM) $(CARGO) clippy --locked -p fairground-allocator --lib --profile test -- -D warnings
 

@@ -14,6 +14,8 @@ triple=aarch64-unknown-linux-gnu
 emulator=qemu-aarch64-static
 root=${CARGO_TARGET_DIR:-$PWD/target}
 export CARGO_TARGET_DIR="$root/aarch64"
+# Flags from outside would take the place of the target's own.
+unset RUSTFLAGS CARGO_ENCODED_RUSTFLAGS
 library=$CARGO_TARGET_DIR/$triple/release/libfairground.so
 
 skip() {
@@ -40,10 +42,12 @@ for program in $emulator aarch64-linux-gnu-gcc aarch64-linux-gnu-g++ aarch64-lin
 done
 rustc=$(compiler) || skip "no Rust compiler with a standard library for $triple (rustup target add $triple, or on Debian 12 rustc-web and libstd-rust-web-dev:arm64)"
 
-on_aarch64() {
+on_aarch64() { # COMMAND OF CARGO, ARGUMENT...
+    command=$1
+    shift
     CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc \
         CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER=$emulator FAIRGROUND_TEST_RUNNER=$emulator \
-        RUSTC=$rustc RUSTC_WRAPPER='' "${CARGO:-cargo}" "$@" --locked --target $triple
+        RUSTC=$rustc RUSTC_WRAPPER='' "${CARGO:-cargo}" "$command" --locked --target $triple "$@"
 }
 
 echo '---- the core, as static programs, with debug assertions'
@@ -51,11 +55,13 @@ echo '---- the core, as static programs, with debug assertions'
 export CARGO_PROFILE_DEV_OPT_LEVEL=1
 static() {
     CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUSTFLAGS='-C target-feature=+crt-static' \
-        on_aarch64 test -p fairground-allocator "$@"
+        on_aarch64 "$@"
 }
-FAIRGROUND_CONF=reserve:4G FAIRGROUND_TEST_FORKS=50 PROPTEST_CASES=64 static --tests
+FAIRGROUND_CONF=reserve:4G FAIRGROUND_TEST_FORKS=50 PROPTEST_CASES=64 static test -p fairground-allocator --tests
 echo '---- once more with the usual reservation'
-static --test alignment_and_contents
+static test -p fairground-allocator --test alignment_and_contents
+echo '---- the requests to valgrind do nothing without it'
+FAIRGROUND_CONF=reserve:4G static run -p fairground-allocator --features valgrind --example memory_errors -- correct
 unset CARGO_PROFILE_DEV_OPT_LEVEL
 
 echo '---- the library: exports, relocations, instructions'

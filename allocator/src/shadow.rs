@@ -14,7 +14,7 @@
 //! * Its last word holds the size that was asked for, or [`FREED`]: `realloc` must copy no more than that, and
 //!   `malloc_usable_size` tells no more.
 //! * What is freed is hidden, and waits in a [`QUARANTINE`] before it is handed out again, for a use after free shows only
-//!   until then. Long blocks do not wait.
+//!   until then. Long blocks do not wait, and `trim` ends the wait of all.
 //! * Memory leaves the shadow's rules when it leaves the program: when it becomes a thread's heap ([`show`]) or is unmapped.
 //! * No sheaf holds pointers: memcheck looks for leaks by looking for pointers, in all memory, and would find a lost block in
 //!   the slot that it was popped from.
@@ -116,7 +116,6 @@ fn alloc_uncached(align: usize, size: usize) -> Block {
     let Some(class) = class_for(size, align) else { return block::alloc(align, size) };
     let mut p = direct::alloc_direct(class);
     if p.is_null() {
-        empty_quarantine();
         reclaim();
         p = direct::alloc_direct(class);
     }
@@ -140,7 +139,8 @@ fn release(p: *mut u8) {
     }
 }
 
-fn empty_quarantine() {
+/// Releases all that waits: when memory is short, or asked back.
+pub(crate) fn empty_quarantine() {
     for slot in &QUARANTINE {
         let waited = slot.swap(null_mut(), AcqRel);
         if !waited.is_null() {

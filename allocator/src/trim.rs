@@ -4,12 +4,14 @@ use crate::direct::Strictness;
 use crate::memblock::MEMBLOCK;
 use crate::slab::size_class::{Class, NR_SLAB_CLASSES};
 use crate::thread;
+use crate::watch;
 use crate::zone::node::{SlabBacking, nodes};
 
 /// Gives free memory back to the system, keeping about `pad` bytes of it; true if any was given back. What other
 /// threads hold in their sheaves stays with them.
 pub fn trim(pad: usize) -> bool {
     let mut bytes = 0;
+    watch::let_go();
     if let Some(heap) = thread::existing() {
         heap.give_everything_back(Strictness::Report);
     }

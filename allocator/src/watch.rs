@@ -109,6 +109,12 @@ pub(crate) fn find(call: &str, p: *mut u8) -> Found {
     block::find(call, p)
 }
 
+/// What watchers hold back from being handed out again is let go.
+pub(crate) fn let_go() {
+    #[cfg(any(feature = "valgrind", feature = "asan"))]
+    crate::shadow::empty_quarantine();
+}
+
 /// Memory that a program may have had becomes the allocator's own.
 pub(crate) fn own(start: *mut u8, len: usize) {
     #[cfg(any(feature = "valgrind", feature = "asan"))]
