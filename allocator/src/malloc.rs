@@ -22,6 +22,7 @@ use crate::bins::{self, Around, chunk_class};
 use crate::direct::{self, Strictness};
 use crate::extent::EXTENTS;
 use crate::heap::Heap;
+use crate::kmem;
 use crate::memblock::{GRANULE_SHIFT, MEMBLOCK, Memblock, NodeId, TABLE_GRANULES, granule};
 use crate::page::{Kind, PageIndex, Tag};
 use crate::report::{Misuse, misuse};
@@ -412,6 +413,9 @@ fn free_slow(p: *mut u8) {
         }
         return;
     }
+    if class == granule::CACHE {
+        bad_pointer("free", address, index);
+    }
     free_run(p, index);
 }
 
@@ -513,6 +517,9 @@ fn bad_pointer(call: &str, address: usize, index: PageIndex) -> ! {
         let what = if number * size == offset { Misuse::DoubleFree { size } } else { Misuse::Interior { start, size } };
         misuse(call, address, what);
     }
+    if class == granule::CACHE {
+        misuse(call, address, Misuse::OfCache { name: kmem::cache::name_at(index) });
+    }
     let around = if class == granule::BINS { bins::chunk_around(address, index) } else { run_around(address, index) };
     let what = match around {
         Some(Around { start, size, free: true }) if start == address => Misuse::DoubleFree { size },
@@ -549,7 +556,7 @@ fn bad_pointer_outside(call: &str, address: usize) -> ! {
 
 /// Gives back what is cached, so that a failed request may succeed. False if that cannot help.
 #[cold]
-fn reclaim() -> bool {
+pub(crate) fn reclaim() -> bool {
     if !MEMBLOCK.ensure_ready() {
         return false;
     }
@@ -559,7 +566,7 @@ fn reclaim() -> bool {
 
 /// Sets `errno` and returns null.
 #[cold]
-fn out_of_memory() -> *mut u8 {
+pub(crate) fn out_of_memory() -> *mut u8 {
     // SAFETY: errno's address is valid for this thread.
     unsafe { *libc::__errno_location() = libc::ENOMEM };
     null_mut()
@@ -574,6 +581,7 @@ pub fn trim(pad: usize) -> bool {
     if let Some(heap) = thread::existing() {
         heap.give_everything_back(Strictness::Report);
     }
+    kmem::table::shrink_all();
     for node in nodes() {
         for class in 1..=NR_SLAB_CLASSES {
             let backing = SlabBacking { node, class: class as Class };

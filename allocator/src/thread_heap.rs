@@ -23,17 +23,17 @@ use crate::bins;
 use crate::check::check_sheaf;
 use crate::direct::{Strictness, give_back};
 use crate::heap::{ABOVE_NULL, Heap, NR_SHEAVES};
-use crate::memblock::MEMBLOCK;
-use crate::page::{Kind, Tag};
+use crate::kmem::sheaf::Sheaves;
+use crate::kmem::table::{HEAP_BYTES, HEAPS};
+use crate::lock::Lock;
 use crate::slab::size_class::{
     CAPACITIES, Class, MEDIUM_CLASSES, NR_CLASSES, NR_SLAB_CLASSES, NR_SLOTS, OFFSETS, SHEAF_MAX, SMALL_CLASSES,
 };
 use crate::slab::slab::Slab;
-use crate::zone::buddy::MigrateType;
 use crate::zone::node::{Node, SlabBacking, batch_of};
 use core::cell::{Cell, UnsafeCell};
 use core::ptr::null_mut;
-use core::sync::atomic::{AtomicBool, Ordering::*, compiler_fence};
+use core::sync::atomic::{AtomicBool, AtomicPtr, Ordering::*, compiler_fence};
 
 /// Frees of a class that a heap which never allocated from it passes straight to the slabs before it begins to cache.
 const DIRECT_FREES: u8 = 16;
@@ -42,6 +42,7 @@ const DIRECT_FREES: u8 = 16;
 /// else (first objects of slabs, large blocks), and a load from the same place in another page waits for such a store.
 const COLOUR: usize = 256;
 const _: () = assert!(COLOUR + size_of::<Heap>() <= 4096, "the hot part lies in one page");
+const _: () = assert!(COLOUR + size_of::<ThreadHeap>() <= HEAP_BYTES);
 
 /// A heap that belongs to a thread.
 #[repr(C)]
@@ -51,6 +52,9 @@ pub(crate) struct ThreadHeap {
     /// All heaps ever made, newest first; constant once linked.
     pub(crate) next: *mut ThreadHeap,
     pub(crate) in_use: AtomicBool,
+    /// Sheaves of typed caches, null before the first is used; and their lock (`kmem/sheaf.rs`).
+    pub(crate) sheaves: AtomicPtr<Sheaves>,
+    pub(crate) sheaf_lock: Lock,
     current: [Cell<*mut Slab>; NR_SLAB_CLASSES + 1],
     direct_frees: [Cell<u8>; NR_SLAB_CLASSES + 1],
     slots: [UnsafeCell<*mut u8>; NR_SLOTS],
@@ -58,17 +62,14 @@ pub(crate) struct ThreadHeap {
 
 /// A new heap; all its sheaves are empty and do not cache yet.
 pub(crate) fn make(node: &'static Node, next: *mut ThreadHeap) -> Option<*mut ThreadHeap> {
-    let pages = (COLOUR + size_of::<ThreadHeap>()).div_ceil(4096) as u32;
-    let got = node.zone.alloc_exact(pages, 1, MigrateType::Stack)?;
-    let page = MEMBLOCK.page_map();
-    page.page(got.start).set_tag(Tag::new(Kind::Reserved, 0, 0));
-    let heap = MEMBLOCK.address_of(got.start).wrapping_add(COLOUR).cast::<ThreadHeap>();
-    // SAFETY: our pages, aligned to a page and large enough; written field by field, for the slots should stay untouched
-    // (they are zero: fresh pages are, others are zeroed here).
+    let object = HEAPS.alloc_direct();
+    if object.is_null() {
+        return None;
+    }
+    let heap = object.wrapping_add(COLOUR).cast::<ThreadHeap>();
+    // SAFETY: an object of ours, aligned to a page and large enough; written field by field, for the slots should stay
+    // untouched. They are zero, and so is all that is not written here: heaps never come back to their cache.
     unsafe {
-        if !got.zeroed {
-            heap.cast::<u8>().write_bytes(0, size_of::<ThreadHeap>());
-        }
         let h = &*heap;
         for class in 0..NR_SHEAVES {
             let is_class = (1..NR_CLASSES).contains(&class);
@@ -248,6 +249,7 @@ impl ThreadHeap {
                 unsafe { self.node.caches[class].let_go(slab, &backing) };
             }
         }
+        self.give_objects_back(strictness);
     }
 
     /// Looks at all that lies in the sheaves, without taking it out: reports what is not an object in use of its class, or
@@ -256,6 +258,7 @@ impl ThreadHeap {
         for class in 1..NR_CLASSES {
             check_sheaf(class as Class, self.sheaf(class as Class));
         }
+        self.check_objects();
     }
 
     /// Whether the program has freed this block into the sheaf of its class and not got it back since.

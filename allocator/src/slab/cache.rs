@@ -14,6 +14,10 @@ use core::cell::Cell;
 pub(crate) trait Backing {
     /// A new slab of this class, held by the caller (state Current, pinned), its granule byte published.
     fn new_slab(&self) -> *mut Slab;
+    /// Slabs on the list beyond which an empty one goes.
+    fn keep(&self) -> u32 {
+        1
+    }
     /// Whether `slab` still is a slab of this class. Called under the cache's lock.
     fn is_ours(&self, slab: *mut Slab) -> bool;
     /// The slab is going: withdraw the granule byte. Called under the cache's lock.
@@ -37,6 +41,18 @@ unsafe impl Send for Cache {}
 
 impl Cache {
     /// A cache with nothing in it.
+    #[cfg(not(loom))]
+    pub(crate) const fn new() -> Cache {
+        Cache {
+            lock: Lock::new(),
+            first: Cell::new(core::ptr::null_mut()),
+            last: Cell::new(core::ptr::null_mut()),
+            nr_partial: Cell::new(0),
+        }
+    }
+
+    /// A cache with nothing in it.
+    #[cfg(loom)]
     pub(crate) fn new() -> Cache {
         Cache {
             lock: Lock::new(),
@@ -136,7 +152,7 @@ impl Cache {
                 slab_ref.change(State::Full, State::Partial);
                 self.push(slab);
             }
-            self.retire_if_empty(slab, 1, backing)
+            self.retire_if_empty(slab, backing.keep(), backing)
         };
         if gone {
             backing.release(slab);
@@ -174,6 +190,19 @@ impl Cache {
             backing.release(gone);
             released += 1;
         }
+    }
+
+    /// Slabs on the list, and how many of them have no object in use.
+    pub(crate) fn count(&self) -> (u32, u32) {
+        let _guard = self.lock.lock();
+        let (mut slab, mut empty) = (self.first.get(), 0);
+        while !slab.is_null() {
+            // SAFETY: slabs on the list exist.
+            let slab_ref = unsafe { &*slab };
+            empty += u32::from(slab_ref.look().in_use == 0);
+            slab = slab_ref.next.get();
+        }
+        (self.nr_partial.get(), empty)
     }
 
     fn push(&self, slab: *mut Slab) {
