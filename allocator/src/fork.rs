@@ -36,7 +36,7 @@ fn for_each_inner_lock(mut each: impl FnMut(&Lock)) {
     }
     table::for_each_locked(|cache| each(cache.lock()));
     for node in node::nodes() {
-        each(node.bins.lock());
+        node.bins.iter().for_each(|bins| each(bins.lock()));
     }
     for node in node::nodes() {
         each(node.zone.lock());

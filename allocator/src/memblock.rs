@@ -31,6 +31,7 @@
 //! Ordering: all fields but `base` are written once under the lock before `READY` is published (release); whoever has a
 //! pointer from this allocator, or a heap, has it from after that.
 
+use crate::config;
 use crate::lock::Lock;
 use crate::os::map::{self, Access, PAGE_SHIFT, PAGE_SIZE};
 use crate::page::{Page, PageIndex, PageMap};
@@ -92,10 +93,19 @@ pub(crate) struct NodeId(pub(crate) u8);
 pub(crate) mod granule {
     /// Nothing, page runs, or the allocator itself: ask the page map.
     pub(crate) const NONE: u8 = 0;
-    /// A region of the bins. Slab classes are the numbers between.
-    pub(crate) const BINS: u8 = 100;
+    /// A region of the bins of the first arena; those of the others follow. Slab classes are the numbers below.
+    pub(crate) const BINS: u8 = 97;
+    /// Arenas a node has at most.
+    pub(crate) const MAX_ARENAS: usize = 4;
     /// A slab of a typed cache. `free` finds a sheaf that is always full by this number.
     pub(crate) const CACHE: u8 = 101;
+    const _: () = assert!(CACHE as usize >= BINS as usize + MAX_ARENAS);
+
+    /// Whether a granule is a region of some arena's bins.
+    #[inline(always)]
+    pub(crate) fn is_bins(byte: u8) -> bool {
+        byte.wrapping_sub(BINS) < MAX_ARENAS as u8
+    }
 }
 
 /// One table of the metadata: `stride` bytes a chunk, writable up to chunk `end`.
@@ -222,7 +232,9 @@ impl Memblock {
         }
         // SAFETY: under the lock.
         let inner = unsafe { &mut *self.inner.get() };
-        let done = LADDER.iter().any(|&size| self.reserve(inner, size)) || self.reserve_tables_only(inner);
+        let most = config::get().reserve;
+        let done = LADDER.iter().filter(|&&size| size <= most).any(|&size| self.reserve(inner, size))
+            || self.reserve_tables_only(inner);
         // A failure is not final: limits change, other mappings go. The next call tries again.
         self.ready.store(if done { READY } else { FAILED }, Release);
         done

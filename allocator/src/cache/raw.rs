@@ -1,12 +1,13 @@
 //! [`RawCache`]: objects of a size and an alignment, as pointers.
 
 use super::CacheStats;
+use crate::block::out_of_memory;
 use crate::heap_sheaves;
 use crate::kmem::cache::{Constructor, Contents, Destructor, KmemCache, Recipe};
 use crate::kmem::error::{CacheError, CacheName};
 use crate::kmem::geometry::Geometry;
 use crate::kmem::table;
-use crate::malloc::{out_of_memory, reclaim};
+use crate::trim::reclaim;
 use crate::zone::buddy::MigrateType;
 use core::ffi::c_void;
 use core::mem::ManuallyDrop;
