@@ -7,17 +7,20 @@
 //!
 //! The lock guards the making and removing of entries, and keeps a descriptor alive for whoever looks at all.
 
-use super::cache::{Contents, KmemCache, Recipe};
+use super::cache::{Contents, Destruct, KmemCache, Recipe};
 use super::error::{CacheError, CacheName};
 use super::geometry::{Geometry, OBJECT_MAX};
 use super::sheaf::Sheaves;
 use crate::direct::Strictness;
-use crate::kmem::cache::Destruct;
 use crate::lock::Lock;
+use crate::memblock::{MEMBLOCK, NodeId};
+use crate::os::map::PAGE_SIZE;
+use crate::page::{Kind, Tag};
 use crate::zone::buddy::MigrateType;
+use crate::zone::node::node;
 use core::ptr::null_mut;
 use core::sync::atomic::{
-    AtomicPtr, AtomicUsize,
+    AtomicPtr, AtomicU32,
     Ordering::{Acquire, Relaxed, Release},
 };
 
@@ -50,16 +53,38 @@ const fn own(id: u32, name: &[u8], size: usize, contents: Contents, migrate: Mig
     KmemCache::new(id, Recipe { name, geometry, contents, constructor: None, destructor: None, migrate })
 }
 
+/// Descriptors by number, less one.
+type Entries = [AtomicPtr<KmemCache>; MAX_CACHES];
+
 struct Table {
     lock: Lock,
-    /// Numbers given out so far end below this one: nobody need look at the rest.
-    end: AtomicUsize,
-    /// By number, less one.
-    caches: [AtomicPtr<KmemCache>; MAX_CACHES],
+    /// Numbers given out so far end here: nobody need look at the rest.
+    end: AtomicU32,
+    /// Made with the first cache: a static of this size would lie between others that every process touches.
+    entries: AtomicPtr<Entries>,
 }
 
-static TABLE: Table =
-    Table { lock: Lock::new(), end: AtomicUsize::new(0), caches: [const { AtomicPtr::new(null_mut()) }; MAX_CACHES] };
+static TABLE: Table = Table { lock: Lock::new(), end: AtomicU32::new(0), entries: AtomicPtr::new(null_mut()) };
+
+/// The entries, if there are any yet.
+fn entries() -> Option<&'static Entries> {
+    // SAFETY: made once, for good.
+    unsafe { TABLE.entries.load(Acquire).as_ref() }
+}
+
+/// The entries, made if need be. Under the lock.
+fn entries_or_make() -> Option<&'static Entries> {
+    if entries().is_none() {
+        let pages = size_of::<Entries>().div_ceil(PAGE_SIZE) as u32;
+        let got = node(NodeId(0))?.zone.alloc_exact(pages, 1, MigrateType::Stack)?;
+        MEMBLOCK.page_map().page(got.start).set_tag(Tag::new(Kind::Reserved, 0, 0));
+        let place = MEMBLOCK.address_of(got.start);
+        // SAFETY: our pages.
+        unsafe { place.write_bytes(0, size_of::<Entries>()) };
+        TABLE.entries.store(place.cast(), Release);
+    }
+    entries()
+}
 
 /// The lock, for `fork.rs`.
 pub(crate) fn lock() -> &'static Lock {
@@ -73,7 +98,7 @@ pub(crate) fn by_id(id: u32) -> Option<&'static KmemCache> {
         id if id == FIRST_OWN + 1 => Some(&HEAPS),
         id if id == FIRST_OWN + 2 => Some(&SHEAVES),
         id => {
-            let cache = TABLE.caches.get(id.wrapping_sub(1) as usize)?.load(Acquire);
+            let cache = entries()?.get(id.wrapping_sub(1) as usize)?.load(Acquire);
             // SAFETY: descriptors in the table exist, and by the caller go on existing.
             unsafe { cache.as_ref() }
         }
@@ -82,13 +107,13 @@ pub(crate) fn by_id(id: u32) -> Option<&'static KmemCache> {
 
 /// Calls `each` for every cache by its number, the allocator's own last. Under the table's lock, or in the middle of a fork.
 pub(crate) fn for_each_locked(mut each: impl FnMut(&'static KmemCache)) {
-    let end = TABLE.end.load(Relaxed) as u32;
+    let end = TABLE.end.load(Relaxed);
     (1..=end).chain(FIRST_OWN..FIRST_OWN + NR_OWN).filter_map(by_id).for_each(&mut each);
 }
 
 /// Asks `look` about every cache and hands what it says to `each`, which runs without the lock and may take its time.
 pub(crate) fn for_each<T>(look: impl Fn(&'static KmemCache) -> T, mut each: impl FnMut(T)) {
-    let end = TABLE.end.load(Relaxed) as u32;
+    let end = TABLE.end.load(Relaxed);
     for id in (1..=end).chain(FIRST_OWN..FIRST_OWN + NR_OWN) {
         let seen = {
             let _guard = TABLE.lock.lock();
@@ -103,7 +128,8 @@ pub(crate) fn for_each<T>(look: impl Fn(&'static KmemCache) -> T, mut each: impl
 /// Makes a cache.
 pub(crate) fn create(recipe: Recipe) -> Result<&'static KmemCache, CacheError> {
     let _guard = TABLE.lock.lock();
-    let Some(free) = TABLE.caches.iter().position(|cache| cache.load(Relaxed).is_null()) else {
+    let entries = entries_or_make().ok_or(CacheError::OutOfMemory)?;
+    let Some(free) = entries.iter().position(|cache| cache.load(Relaxed).is_null()) else {
         return Err(CacheError::TooMany);
     };
     let place = DESCRIPTORS.alloc_direct().cast::<KmemCache>();
@@ -115,8 +141,8 @@ pub(crate) fn create(recipe: Recipe) -> Result<&'static KmemCache, CacheError> {
         place.write(KmemCache::new(free as u32 + 1, recipe));
         &*place
     };
-    TABLE.end.fetch_max(free + 1, Relaxed);
-    TABLE.caches[free].store(place, Release);
+    TABLE.end.fetch_max(cache.id, Relaxed);
+    entries[free].store(place, Release);
     Ok(cache)
 }
 
@@ -127,7 +153,9 @@ pub(crate) fn create(recipe: Recipe) -> Result<&'static KmemCache, CacheError> {
 pub(crate) unsafe fn remove(cache: &'static KmemCache) {
     {
         let _guard = TABLE.lock.lock();
-        TABLE.caches[cache.id as usize - 1].store(null_mut(), Relaxed);
+        if let Some(entries) = entries() {
+            entries[cache.id as usize - 1].store(null_mut(), Relaxed);
+        }
     }
     let place = core::ptr::from_ref(cache).cast_mut().cast();
     DESCRIPTORS.give_back(&[place], Strictness::Report, Destruct::Now);
