@@ -27,7 +27,7 @@
 //!
 //! Objects have 1 to 32,768 bytes and an alignment of 1 to 4,096. There can be 1,024 caches at a time. Names have 1 to 31 visible
 //! ASCII characters; two caches may have the same. Objects come from slabs of 64 KiB, so a cache with a single object
-//! occupies one; a slab without objects in use is kept if there are no more than two to choose from, else it goes back. A
+//! occupies one; three slabs without objects in use are kept, others go back. A
 //! thread keeps up to 61 objects and 32 KiB of a cache to itself (two of the largest objects), until it ends.
 //!
 //! # Wrong pointers

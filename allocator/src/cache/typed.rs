@@ -13,8 +13,8 @@ use core::ptr::NonNull;
 /// A cache of values that stay constructed between users.
 ///
 /// The constructor is called for each value when memory for a slab of them (64 KiB) is obtained; a value is dropped only when
-/// its slab goes back, in [`shrink`](Cache::shrink), in [`destroy`](Cache::destroy), or when a value is given back and more
-/// than two slabs have room. In between, a user finds what the last one left.
+/// its slab goes back, in [`shrink`](Cache::shrink), in [`destroy`](Cache::destroy), or when a value is given back and
+/// three other slabs are empty already. In between, a user finds what the last one left.
 ///
 /// May be shared between threads, as a `static` in a `OnceLock` for example. Dropping it destroys it; if values are live
 /// then (leaked handles, raw pointers), they and the cache stay for good.

@@ -20,9 +20,9 @@ use core::sync::atomic::{
     Ordering::{Acquire, Relaxed, Release},
 };
 
-/// Slabs on the list beyond which an empty one goes. Constructed objects are worth more than raw memory, so one more than
-/// the size classes keep.
-const KEEP: u32 = 2;
+/// Empty slabs kept on the list. The size classes keep one, and only if the list has no other; but constructed objects are
+/// worth more than raw memory: in a program that passes objects between threads some slab is always becoming empty.
+const KEEP: u32 = 3;
 
 /// Word of a slab's head that holds the cache's number: a link of the page descriptor, which slabs do not use.
 const HEAD_ID: usize = 2;
@@ -78,6 +78,8 @@ pub(crate) struct KmemCache {
     nr_made: AtomicU32,
     /// Slabs in existence.
     nr_slabs: AtomicU32,
+    /// Slabs on the list that were empty when they got there, and are marked. Changes with the mark.
+    nr_empty: AtomicU32,
     /// Slabs from which some thread fills its sheaf.
     nr_held: AtomicU32,
     /// Objects taken from slabs and not given back: in the program's hands or in sheaves.
@@ -108,6 +110,7 @@ impl KmemCache {
             recipe,
             nr_made: AtomicU32::new(0),
             nr_slabs: AtomicU32::new(0),
+            nr_empty: AtomicU32::new(0),
             nr_held: AtomicU32::new(0),
             taken: AtomicUsize::new(0),
         }
@@ -138,8 +141,17 @@ impl KmemCache {
         let slab = self.slabs.hold_slab(&self.backing(Destruct::Now));
         if !slab.is_null() {
             self.nr_held.fetch_add(1, Relaxed);
+            self.unmark(slab);
         }
         slab
+    }
+
+    /// A slab is not an empty one on the list any more. Under the list's lock, or by its holder.
+    fn unmark(&self, slab: *mut Slab) {
+        // SAFETY: by the caller it exists, and nobody else touches the mark.
+        if unsafe { (*slab).counted.replace(0) } != 0 {
+            self.nr_empty.fetch_sub(1, Relaxed);
+        }
     }
 
     /// Takes up to `want` objects to the front of `batch`, the last of them with the lowest address.
@@ -369,11 +381,22 @@ impl Backing for ObjectSlabs<'_> {
         MEMBLOCK.granule(slab_page(slab)).load(Acquire) == granule::CACHE && id_of(slab) == self.cache.id
     }
 
-    fn keep(&self) -> u32 {
-        self.keep
+    fn goes(&self, slab: *mut Slab, _listed: u32) -> bool {
+        // SAFETY: on the list, under the lock.
+        let counted = unsafe { &(*slab).counted };
+        if counted.get() != 0 {
+            return false;
+        }
+        if self.cache.nr_empty.load(Relaxed) >= self.keep {
+            return true;
+        }
+        counted.set(1);
+        self.cache.nr_empty.fetch_add(1, Relaxed);
+        false
     }
 
     fn retire(&self, slab: *mut Slab) {
+        self.cache.unmark(slab);
         MEMBLOCK.granule(slab_page(slab)).store(granule::NONE, Relaxed);
         self.cache.nr_slabs.fetch_sub(1, Relaxed);
     }

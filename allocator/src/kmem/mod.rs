@@ -13,7 +13,7 @@
 //!             └─ current slab ─ a partial one ─ a new one ── the constructor, for every object of the slab
 //! free  ── the thread's sheaf of this cache ── push
 //!             │ full
-//!             └─ its older half to the bitmaps ── a slab that is empty, beyond two ── the destructor ── zone
+//!             └─ its older half to the bitmaps ── a slab that is empty, beyond three ── the destructor ── zone
 //! ```
 //!
 //! | file | what it is |

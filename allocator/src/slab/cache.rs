@@ -14,9 +14,9 @@ use core::cell::Cell;
 pub(crate) trait Backing {
     /// A new slab of this class, held by the caller (state Current, pinned), its granule byte published.
     fn new_slab(&self) -> *mut Slab;
-    /// Slabs on the list beyond which an empty one goes.
-    fn keep(&self) -> u32 {
-        1
+    /// Whether a slab without objects in use, one of `listed` on the list, is to go. Called under the cache's lock.
+    fn goes(&self, _slab: *mut Slab, listed: u32) -> bool {
+        listed > 1
     }
     /// Whether `slab` still is a slab of this class. Called under the cache's lock.
     fn is_ours(&self, slab: *mut Slab) -> bool;
@@ -152,18 +152,18 @@ impl Cache {
                 slab_ref.change(State::Full, State::Partial);
                 self.push(slab);
             }
-            self.retire_if_empty(slab, backing.keep(), backing)
+            self.retire_if_empty(slab, |listed| backing.goes(slab, listed), backing)
         };
         if gone {
             backing.release(slab);
         }
     }
 
-    /// Takes a listed slab without objects in use off the list, if more than `keep` are listed. Under the lock.
-    fn retire_if_empty(&self, slab: *mut Slab, keep: u32, backing: &impl Backing) -> bool {
+    /// Takes a listed slab without objects in use off the list, if it is to go. Under the lock.
+    fn retire_if_empty(&self, slab: *mut Slab, goes: impl FnOnce(u32) -> bool, backing: &impl Backing) -> bool {
         // SAFETY: under the lock and ours.
         let found = unsafe { &*slab }.look();
-        let goes = found == Found { state: State::Partial, in_use: 0 } && self.nr_partial.get() > keep;
+        let goes = found == Found { state: State::Partial, in_use: 0 } && goes(self.nr_partial.get());
         if goes {
             self.unlink(slab);
             backing.retire(slab);
@@ -178,7 +178,7 @@ impl Cache {
             let gone = {
                 let _guard = self.lock.lock();
                 let mut slab = self.first.get();
-                while !slab.is_null() && !self.retire_if_empty(slab, 0, backing) {
+                while !slab.is_null() && !self.retire_if_empty(slab, |_| true, backing) {
                     // SAFETY: slabs on the list exist.
                     slab = unsafe { (*slab).next.get() };
                 }

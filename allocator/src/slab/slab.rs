@@ -101,7 +101,8 @@ pub(crate) struct Slab {
     bits: Cell<*const AtomicU64>,
     base: *mut u8,
     size: u32,
-    reserved: u32,
+    /// A mark for whoever counts empty slabs (`kmem/cache.rs`). Written under the cache's lock, or by the holder.
+    pub(crate) counted: Cell<u32>,
     own: [AtomicU64; OWN_WORDS],
     /// Lets the model checker see whether anybody looks at a slab that is gone.
     #[cfg(loom)]
@@ -143,7 +144,7 @@ impl Slab {
                 bits: Cell::new(more_bits),
                 base,
                 size,
-                reserved: 0,
+                counted: Cell::new(0),
                 own: core::array::from_fn(|i| AtomicU64::new(if outside { 0 } else { full(i as u16) })),
                 #[cfg(loom)]
                 alive: loom::cell::UnsafeCell::new(true),
