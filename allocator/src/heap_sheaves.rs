@@ -5,6 +5,7 @@
 //! even to the very place that is being filled; so places are looked up anew after each such step, and none is left half
 //! changed across one.
 
+use crate::arch::heap_pointer;
 use crate::direct::Strictness;
 use crate::kmem::cache::{Destruct, KmemCache};
 use crate::kmem::sheaf::{Batch, Home, SHEAF_SLOTS, Sheaf, Sheaves};
@@ -18,10 +19,17 @@ use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 const NOTHING: Batch = [null_mut(); SHEAF_SLOTS];
 
+/// The place of a cache's sheaf on this thread; it may be another's or nobody's.
+#[inline(always)]
+fn place(cache: &KmemCache) -> Option<&'static Sheaf> {
+    // SAFETY: this thread's heap or a sentinel, which has no table; a table stays with its heap for good.
+    Some(unsafe { (*heap_pointer()).sheaves.load(Relaxed).as_ref()? }.place(cache.id))
+}
+
 /// An object of the cache; null if there is no memory.
 #[inline]
 pub(crate) fn alloc(cache: &'static KmemCache) -> *mut u8 {
-    if let Some(sheaf) = thread::existing().and_then(|heap| heap.place(cache)) {
+    if let Some(sheaf) = place(cache) {
         let object = sheaf.pop(cache.id);
         if !object.is_null() {
             return object;
@@ -46,7 +54,7 @@ fn alloc_slow(cache: &'static KmemCache) -> *mut u8 {
             if slab.is_null() {
                 return null_mut();
             }
-            match heap.place(cache) {
+            match place(cache) {
                 Some(sheaf) if sheaf.id() == cache.id && sheaf.current().get().is_null() => sheaf.current().set(slab),
                 _ => {
                     // SAFETY: just held.
@@ -77,7 +85,7 @@ fn alloc_slow(cache: &'static KmemCache) -> *mut u8 {
 /// Gives an object back to its cache. A wrong pointer is noticed when its sheaf is flushed.
 #[inline]
 pub(crate) fn free(cache: &'static KmemCache, object: *mut u8) {
-    if let Some(sheaf) = thread::existing().and_then(|heap| heap.place(cache))
+    if let Some(sheaf) = place(cache)
         && sheaf.push(cache.id, object)
     {
         return;
@@ -144,14 +152,14 @@ impl ThreadHeap {
     #[inline]
     fn place(&self, cache: &KmemCache) -> Option<&Sheaf> {
         // SAFETY: a table stays with its heap for good.
-        Some(unsafe { self.sheaves.load(Acquire).as_ref()? }.place(cache.id))
+        Some(unsafe { self.sheaves().load(Acquire).as_ref()? }.place(cache.id))
     }
 
     /// This thread's sheaf of a cache, made the cache's if need be. None if there is no memory, or if the place is another's
     /// for now.
     fn claim(&self, cache: &KmemCache) -> Option<&Sheaf> {
-        if self.sheaves.load(Relaxed).is_null() {
-            self.sheaves.store(SHEAVES.alloc_direct().cast::<Sheaves>(), Release);
+        if self.sheaves().load(Relaxed).is_null() {
+            self.sheaves().store(SHEAVES.alloc_direct().cast::<Sheaves>(), Release);
         }
         let sheaf = self.place(cache)?;
         if sheaf.id() == cache.id {
@@ -179,7 +187,7 @@ impl ThreadHeap {
     /// Empties all sheaves of typed caches.
     pub(crate) fn give_objects_back(&self, strictness: Strictness) {
         // SAFETY: as in `place`.
-        let Some(sheaves) = (unsafe { self.sheaves.load(Acquire).as_ref() }) else { return };
+        let Some(sheaves) = (unsafe { self.sheaves().load(Acquire).as_ref() }) else { return };
         for sheaf in sheaves.all() {
             let _guard = self.sheaf_lock.lock();
             empty(sheaf, strictness);
@@ -189,7 +197,7 @@ impl ThreadHeap {
     /// Looks at all that lies in the sheaves of typed caches; reports what is wrong. Changes nothing.
     pub(crate) fn check_objects(&self) {
         // SAFETY: as in `place`.
-        let Some(sheaves) = (unsafe { self.sheaves.load(Acquire).as_ref() }) else { return };
+        let Some(sheaves) = (unsafe { self.sheaves().load(Acquire).as_ref() }) else { return };
         for sheaf in sheaves.all() {
             let _guard = self.sheaf_lock.lock();
             if let Some(cache) = by_id(sheaf.id()) {

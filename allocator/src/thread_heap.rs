@@ -55,8 +55,7 @@ pub(crate) struct ThreadHeap {
     /// All heaps ever made, newest first; constant once linked.
     pub(crate) next: *mut ThreadHeap,
     pub(crate) in_use: AtomicBool,
-    /// Sheaves of typed caches, null before the first is used; and their lock (`kmem/sheaf.rs`).
-    pub(crate) sheaves: AtomicPtr<Sheaves>,
+    /// Guards the sheaves of typed caches where their protocol (`kmem/sheaf.rs`) says so.
     pub(crate) sheaf_lock: Lock,
     current: [Cell<*mut Slab>; NR_SLAB_CLASSES + 1],
     direct_frees: [Cell<u8>; NR_SLAB_CLASSES + 1],
@@ -101,6 +100,12 @@ impl ThreadHeap {
         let offset = OFFSETS[class as usize] as usize + 1;
         // SAFETY: offsets of classes lie within the slots.
         unsafe { self.slots.as_ptr().cast::<*mut u8>().cast_mut().add(offset) }
+    }
+
+    /// The sheaves of typed caches, if this heap has used any.
+    #[inline]
+    pub(crate) fn sheaves(&self) -> &AtomicPtr<Sheaves> {
+        &self.hot.sheaves
     }
 
     /// The heap's node.

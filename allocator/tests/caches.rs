@@ -422,6 +422,55 @@ fn a_thread_that_lives_on_gives_up_what_it_keeps_of_a_destroyed_cache() {
     thread.join().expect("no thread fails");
 }
 
+/// Threads that live on and use other caches, some of which want the sheaf of the one that is destroyed at this moment.
+#[test]
+fn destroying_counts_exactly_while_sheaves_change_hands() {
+    let _alone = many();
+    // Every place in a thread's table is wanted by two of these.
+    let others: Arc<Vec<_>> = Arc::new(
+        (0..128).map(|n| RawCache::new(&format!("wanting-{n}"), 64, 8, CacheFlags::NONE).expect("a cache")).collect(),
+    );
+    let (answer, answers) = mpsc::channel();
+    let (orders, threads): (Vec<_>, Vec<_>) = (0..2)
+        .map(|_| {
+            let (order, orders) = mpsc::channel::<Arc<RawCache>>();
+            let (others, answer) = (others.clone(), answer.clone());
+            let work = move || {
+                for cache in orders {
+                    let objects: Vec<_> = (0..30).map(|_| cache.alloc().expect("memory")).collect();
+                    objects.into_iter().for_each(|object| give(&cache, object));
+                    drop(cache);
+                    answer.send(()).expect("the test waits");
+                    // Often enough that each takes its place.
+                    for _ in 0..40 {
+                        others.iter().for_each(|other| give(other, other.alloc().expect("memory")));
+                    }
+                }
+            };
+            (order, std::thread::spawn(work))
+        })
+        .unzip();
+    for round in 0..300 {
+        let cache = Arc::new(RawCache::new("vanishing", 100, 8, CacheFlags::NONE).expect("a cache"));
+        orders.iter().for_each(|order| order.send(cache.clone()).expect("the thread listens"));
+        let kept: Vec<_> = (0..round % 3).map(|_| cache.alloc().expect("memory")).collect();
+        (0..2).for_each(|_| answers.recv().expect("the thread answers"));
+        let mut cache = Arc::into_inner(cache).expect("the threads have let go of it");
+        if !kept.is_empty() {
+            let (refused, error) = cache.destroy().expect_err("objects are live");
+            assert!(matches!(error, CacheError::Busy { live, .. } if live == kept.len()), "{error}");
+            cache = refused;
+            kept.into_iter().for_each(|object| give(&cache, object));
+        }
+        cache.destroy().unwrap_or_else(|(_, error)| panic!("round {round}: {error}"));
+    }
+    drop(orders);
+    threads.into_iter().for_each(|thread| thread.join().expect("no thread fails"));
+    for other in Arc::into_inner(others).expect("the last") {
+        other.destroy().unwrap_or_else(|(_, error)| panic!("{error}"));
+    }
+}
+
 #[test]
 fn shrinking_releases_empty_slabs_and_keeps_the_others() {
     let (cache, _) = counting("shrinking", 2000, 8, CacheFlags::NONE);

@@ -253,8 +253,11 @@ fn give(cache: &RawCache, object: *mut u8) {
     unsafe { cache.free(NonNull::new(object).expect("not null")) }
 }
 
+/// A name, and what is done with the cache.
+type Way = (&'static str, fn(RawCache));
+
 /// Ways in which an object that was given back is looked at.
-fn ways_to_notice() -> [(&'static str, fn(RawCache)); 5] {
+fn ways_to_notice() -> [Way; 5] {
     [
         ("at exit", |cache| {
             check_at_exit();

@@ -172,6 +172,8 @@ impl RawCache {
     /// Destroys the cache and releases its memory. Refused with [`CacheError::Busy`] if objects have not been given back; the
     /// cache comes back with the error and goes on working.
     ///
+    /// In a child of fork, objects that other threads of the parent had in hand count as live.
+    ///
     /// # Errors
     /// `Busy` says how many objects are live.
     pub fn destroy(self) -> Result<(), (RawCache, CacheError)> {

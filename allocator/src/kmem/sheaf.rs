@@ -104,13 +104,15 @@ impl Sheaf {
     /// Takes the newest object; null if there is none, or if the sheaf is not this cache's.
     #[inline]
     pub(crate) fn pop(&self, id: u32) -> *mut u8 {
-        let nr = self.nr();
-        if self.id() != id || nr == 0 {
-            return null_mut();
+        let top = self.nr().wrapping_sub(1); // none becomes huge
+        match self.slots.get(top) {
+            Some(slot) if self.id() == id => {
+                let object = slot.get();
+                self.nr.store(top as u32, Ordering::Relaxed);
+                object
+            }
+            _ => null_mut(),
         }
-        let object = self.slots[nr - 1].get();
-        self.nr.store(nr as u32 - 1, Ordering::Relaxed);
-        object
     }
 
     /// Puts an object on top; false if there is no room, or if the sheaf is not this cache's.
@@ -120,12 +122,14 @@ impl Sheaf {
             return false;
         }
         let nr = self.nr();
-        if nr >= self.capacity.get() as usize {
-            return false;
+        match self.slots.get(nr) {
+            Some(slot) if nr < self.capacity.get() as usize => {
+                slot.set(object);
+                self.nr.store(nr as u32 + 1, Ordering::Release);
+                true
+            }
+            _ => false,
         }
-        self.slots[nr].set(object);
-        self.nr.store(nr as u32 + 1, Ordering::Release);
-        true
     }
 
     /// Puts objects on top, for which there is room. Only for the owner, as the cache's user.

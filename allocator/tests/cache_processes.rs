@@ -1,17 +1,18 @@
 //! Typed caches and fork: the child can use, shrink and destroy them at once, whatever other threads of the parent were doing.
+//! Typed caches and memory that has run out.
 //!
 //! Each case runs in a process of its own, as fork wants one without a harness. A child that hangs (a lock was left taken) is
 //! ended by `support` with its parent's case.
 
 mod support;
 
-use fairground_allocator::cache::CacheFlags;
+use fairground_allocator::cache::{CacheError, CacheFlags};
 use fairground_allocator::{Cache, RawCache};
 use std::process::ExitCode;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Barrier};
-use support::Case;
+use support::{Case, errno, set_errno};
 
 /// Caches: more than a thread has places for, so that they change hands all the time.
 const CACHES: usize = 80;
@@ -178,9 +179,47 @@ fn no_destructor_runs_in_the_handler_of_fork() {
     thread.join().expect("no thread fails");
 }
 
+fn memory_runs_out_and_comes_back() {
+    let cache = RawCache::new("large", 32 << 10, 4096, CacheFlags::NONE).expect("a cache");
+    let typed = Cache::new("typed", || [1u64; 1000]).expect("a cache");
+    // Nothing that std allocates may be in the way: objects are linked through themselves.
+    let (mut last, mut count) = (None::<NonNull<Option<NonNull<u8>>>>, 0);
+    set_errno(0);
+    while let Some(object) = cache.alloc() {
+        let object = object.cast::<Option<NonNull<u8>>>();
+        // SAFETY: our object.
+        unsafe { object.write(last.map(NonNull::cast)) };
+        last = Some(object);
+        count += 1;
+    }
+    assert_eq!(errno(), libc::ENOMEM);
+    assert!(count > 1000, "{count} objects of 32 KiB in 240 MiB");
+    assert_eq!(cache.stats().live, count);
+    let mut more = Vec::with_capacity(10_000);
+    let error = loop {
+        match typed.alloc() {
+            Ok(value) => more.push(value),
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(error, CacheError::OutOfMemory);
+    while let Some(object) = last {
+        // SAFETY: our objects, given back once each.
+        unsafe {
+            last = object.read().map(NonNull::cast);
+            cache.free(object.cast());
+        }
+    }
+    more.push(typed.alloc().expect("memory again"));
+    assert!(more.iter().all(|value| value.iter().all(|&word| word == 1)));
+    drop(more);
+    assert!(cache.destroy().is_ok() && typed.destroy().is_ok());
+}
+
 fn main() -> ExitCode {
     support::run(vec![
         Case::new("fork among threads that use, make and destroy caches", None, fork_among_threads),
+        Case::new("memory runs out and comes back", Some((libc::RLIMIT_AS, 240 << 20)), memory_runs_out_and_comes_back),
         Case::new("sheaves of absent threads are emptied in the child", None, sheaves_of_absent_threads_are_emptied),
         Case::new("no destructor runs in the handler of fork", None, no_destructor_runs_in_the_handler_of_fork),
     ])
