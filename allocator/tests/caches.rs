@@ -561,20 +561,37 @@ fn values_are_dropped_once_with_their_slab_and_keep_their_state_until_then() {
     assert_eq!(MADE.load(Relaxed), DROPPED.load(Relaxed));
 }
 
+/// A value on its way to another thread.
+struct Value(NonNull<(Tracked, [u8; 30_000])>);
+// SAFETY: values of caches may be sent.
+unsafe impl Send for Value {}
+
 /// A thread's end, a trim and another cache's wants are no places for destructors.
 #[test]
 fn destructors_run_in_calls_on_their_cache_alone() {
     static DROPPED: AtomicUsize = AtomicUsize::new(0);
-    let cache =
-        Cache::new("patient", || Tracked { dropped: &DROPPED, data: vec![1, 2, 3], users: 0 }).expect("a cache");
+    let cache = Cache::new("patient", || (Tracked { dropped: &DROPPED, data: vec![1, 2, 3], users: 0 }, [0u8; 30_000]))
+        .expect("a cache");
+    let per_slab = cache.stats().objects_per_slab;
+    // More slabs than are kept become empty when other threads end, and one when memory is trimmed.
+    let slabs = 8;
+    let values: Vec<_> = (0..slabs * per_slab).map(|_| cache.alloc_raw().expect("memory")).map(Value).collect();
     std::thread::scope(|scope| {
-        scope.spawn(|| drop(cache.alloc().expect("memory"))).join().expect("no thread fails");
+        for value in values {
+            let cache = &cache;
+            let give_back = move || {
+                let value = value;
+                // SAFETY: given back once.
+                unsafe { cache.free_raw(value.0) }
+            };
+            scope.spawn(give_back).join().expect("no thread fails");
+        }
     });
     fairground_allocator::malloc::trim(0);
     assert_eq!(DROPPED.load(Relaxed), 0);
-    assert_eq!((cache.stats().slabs, cache.stats().slabs_empty), (1, 1));
-    assert_eq!(cache.shrink(), 1);
-    assert_eq!(DROPPED.load(Relaxed), cache.stats().objects_per_slab);
+    assert_eq!((cache.stats().slabs, cache.stats().slabs_empty), (slabs, slabs));
+    assert_eq!(cache.shrink(), slabs);
+    assert_eq!(DROPPED.load(Relaxed), slabs * per_slab);
 }
 
 /// A constructor and a destructor that use caches themselves, among them such as want the very place in the thread's table.
@@ -614,9 +631,14 @@ fn constructors_and_destructors_may_use_other_caches() {
         drop(values);
         outer.shrink();
     }
-    assert_eq!(outer.stats().live, 0);
+    // No slab was lost on the way. Outside of the lock, which the destructor takes.
+    outer.shrink();
+    assert_eq!((outer.stats().live, outer.stats().slabs, outer.stats().slabs_current), (0, 0, 0));
     assert!(outer.destroy().is_ok());
-    for cache in std::mem::take(&mut *INNER.lock().expect("no thread fails")) {
+    let inner = std::mem::take(&mut *INNER.lock().expect("no thread fails"));
+    for cache in inner {
+        cache.shrink();
+        assert_eq!((cache.stats().live, cache.stats().slabs, cache.stats().slabs_current), (0, 0, 0));
         assert!(cache.destroy().is_ok());
     }
 }
