@@ -102,7 +102,8 @@ pub(crate) struct Slab {
     base: *mut u8,
     size: u32,
     /// A mark for whoever counts empty slabs (`kmem/cache.rs`). Written under the cache's lock, or by the holder.
-    pub(crate) counted: Cell<u32>,
+    pub(crate) counted: Cell<u16>,
+    reserved: u16,
     own: [AtomicU64; OWN_WORDS],
     /// Lets the model checker see whether anybody looks at a slab that is gone.
     #[cfg(loom)]
@@ -145,6 +146,7 @@ impl Slab {
                 base,
                 size,
                 counted: Cell::new(0),
+                reserved: 0,
                 own: core::array::from_fn(|i| AtomicU64::new(if outside { 0 } else { full(i as u16) })),
                 #[cfg(loom)]
                 alive: loom::cell::UnsafeCell::new(true),
