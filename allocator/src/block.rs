@@ -10,6 +10,7 @@ use crate::bins::{self, Around, chunk_class};
 use crate::direct::{self, Strictness};
 use crate::extent::EXTENTS;
 use crate::heap::Heap;
+use crate::kmem;
 use crate::memblock::{MEMBLOCK, NodeId, granule};
 use crate::page::{Kind, PageIndex, Tag};
 use crate::report::{Misuse, misuse};
@@ -177,6 +178,9 @@ pub(crate) fn free(p: *mut u8) {
         }
         return;
     }
+    if class == granule::CACHE {
+        bad_pointer("free", address, index);
+    }
     free_run(p, index);
 }
 
@@ -282,6 +286,9 @@ fn bad_pointer(call: &str, address: usize, index: PageIndex) -> ! {
         let start = address - offset + number * size;
         let what = if number * size == offset { Misuse::DoubleFree { size } } else { Misuse::Interior { start, size } };
         misuse(call, address, what);
+    }
+    if class == granule::CACHE {
+        misuse(call, address, Misuse::OfCache { name: kmem::cache::name_at(index) });
     }
     let around = if granule::is_bins(class) { bins::chunk_around(address, index) } else { run_around(address, index) };
     let what = match around {

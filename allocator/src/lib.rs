@@ -21,6 +21,8 @@
 //! | `block` | which engine serves a request; what an address is | |
 //! | `thread`, `registry` | a thread's heap from its first allocation to its end; all heaps | |
 //! | `thread_heap`, `heap` | a heap's sheaves: how they are filled and emptied; the part the hot paths touch | per-CPU sheaves |
+//! | [`cache`] | typed caches: objects of one kind, kept constructed | `kmem_cache` |
+//! | `heap_sheaves`, `kmem` | a heap's sheaves of typed caches; the caches and their slabs | `mm/slub.c` |
 //! | `direct`, `check` | slabs and bins without a cache in between; the check at exit | |
 //! | `slab` | size classes, slabs with bitmaps | `mm/slub.c` |
 //! | `bins` | medium blocks: boundary tags, small, large and unsorted bins, top | (ptmalloc) |
@@ -45,6 +47,8 @@ mod bins;
 #[cfg(not(loom))]
 mod block;
 #[cfg(not(loom))]
+pub mod cache;
+#[cfg(not(loom))]
 mod check;
 #[cfg(not(loom))]
 pub mod config;
@@ -56,6 +60,9 @@ mod extent;
 mod fork;
 #[cfg(not(loom))]
 mod heap;
+#[cfg(not(loom))]
+mod heap_sheaves;
+mod kmem;
 mod lock;
 #[cfg(not(loom))]
 pub mod malloc;
@@ -137,5 +144,7 @@ mod global {
     }
 }
 
+#[cfg(not(loom))]
+pub use cache::{Cache, Cached, RawCache};
 #[cfg(not(loom))]
 pub use global::Fairground;

@@ -5,7 +5,7 @@
 //! laid out as
 //!
 //! ```text
-//! base ─┬─ granule table   1 byte per 64 KiB granule: which engine owns it (0: none, size class, BINS)
+//! base ─┬─ granule table   1 byte per 64 KiB granule: which engine owns it (0: none, size class, BINS, CACHE)
 //!       ├─ page map        16 bytes per 4 KiB page
 //!       ├─ bitmap table    512 bytes per granule, for slabs with more objects than their descriptors have room for
 //!       ├─ dirty table     1 bit per page: may hold data (not known to read as zeroes)
@@ -102,6 +102,9 @@ pub(crate) mod granule {
     pub(crate) const BINS: u8 = 97;
     /// Arenas a node has at most.
     pub(crate) const MAX_ARENAS: usize = 4;
+    /// A slab of a typed cache. `free` finds a sheaf that is always full by this number.
+    pub(crate) const CACHE: u8 = 101;
+    const _: () = assert!(CACHE as usize >= BINS as usize + MAX_ARENAS);
 
     /// Whether a granule is a region of some arena's bins.
     #[inline(always)]

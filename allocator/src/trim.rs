@@ -1,6 +1,7 @@
 //! Giving free memory back on request: for `malloc_trim`, and when a request has found none.
 
 use crate::direct::Strictness;
+use crate::kmem::table;
 use crate::memblock::MEMBLOCK;
 use crate::slab::size_class::{Class, NR_SLAB_CLASSES};
 use crate::thread;
@@ -15,6 +16,7 @@ pub fn trim(pad: usize) -> bool {
     if let Some(heap) = thread::existing() {
         heap.give_everything_back(Strictness::Report);
     }
+    table::shrink_all();
     for node in nodes() {
         for class in 1..=NR_SLAB_CLASSES {
             let backing = SlabBacking { node, class: class as Class };

@@ -8,6 +8,7 @@
 //!   statistics   mallinfo, mallinfo2, malloc_info, malloc_stats
 //!   exit         a destructor: the last look at what was freed
 //!   extensions   what include/fairground.h declares
+//!   caches       of that, the typed caches
 //!   line         text in a fixed buffer, for the three modules that print
 //! ```
 //!
@@ -27,6 +28,7 @@
 
 #![cfg_attr(panic = "abort", no_std)]
 
+mod caches;
 mod cxx;
 mod cxx_slow;
 mod exit;

@@ -101,7 +101,9 @@ pub(crate) struct Slab {
     bits: Cell<*const AtomicU64>,
     base: *mut u8,
     size: u32,
-    reserved: u32,
+    /// A mark for whoever counts empty slabs (`kmem/cache.rs`). Written under the cache's lock, or by the holder.
+    pub(crate) counted: Cell<u16>,
+    reserved: u16,
     own: [AtomicU64; OWN_WORDS],
     /// Lets the model checker see whether anybody looks at a slab that is gone.
     #[cfg(loom)]
@@ -143,6 +145,7 @@ impl Slab {
                 bits: Cell::new(more_bits),
                 base,
                 size,
+                counted: Cell::new(0),
                 reserved: 0,
                 own: core::array::from_fn(|i| AtomicU64::new(if outside { 0 } else { full(i as u16) })),
                 #[cfg(loom)]

@@ -21,7 +21,8 @@ pub(crate) fn batch_of(class: Class) -> usize {
     CAPACITIES[class as usize].div_ceil(2) as usize
 }
 
-const SLAB_ORDER: Order = Order::new((GRANULE_SHIFT - 12) as u8);
+/// Pages of a slab.
+pub(crate) const SLAB_ORDER: Order = Order::new((GRANULE_SHIFT - 12) as u8);
 
 /// See the module's text.
 #[repr(C)]
