@@ -17,6 +17,8 @@
 //! | module | what it is | kernel's name |
 //! |---|---|---|
 //! | [`malloc`] | the entry points; the hot path begins and ends here | `kmalloc` |
+//! | `watch` | what some users want to happen at every call | |
+//! | `block` | which engine serves a request; what an address is | |
 //! | `thread`, `registry` | a thread's heap from its first allocation to its end; all heaps | |
 //! | `thread_heap`, `heap` | a heap's sheaves: how they are filled and emptied; the part the hot paths touch | per-CPU sheaves |
 //! | `direct`, `check` | slabs and bins without a cache in between; the check at exit | |
@@ -27,7 +29,9 @@
 //! | `page` | the page map: a descriptor a page | `struct page` |
 //! | `memblock` | address space, and the tables that describe it | `memblock` |
 //! | `os`, `arch` | system calls; what differs between processors | |
-//! | `fork`, `lock`, `report` | fork handlers; the lock and the lock order; errors on stderr | |
+//! | [`config`] | `key:value,key:value`, read at the first allocation | |
+//! | `trim`, `totals` | free memory back on request; totals | |
+//! | `fork`, `lock`, `report`, `text` | fork handlers; the lock and the lock order; errors on stderr, and text in general | |
 //!
 //! There is no `std` in here: its thread-locals, locks, panics and formatting allocate, and would come back to us.
 
@@ -39,7 +43,11 @@ mod arch;
 #[cfg(not(loom))]
 mod bins;
 #[cfg(not(loom))]
+mod block;
+#[cfg(not(loom))]
 mod check;
+#[cfg(not(loom))]
+pub mod config;
 #[cfg(not(loom))]
 mod direct;
 #[cfg(not(loom))]
@@ -65,9 +73,17 @@ mod report;
 mod slab;
 mod sync;
 #[cfg(not(loom))]
+mod text;
+#[cfg(not(loom))]
 mod thread;
 #[cfg(not(loom))]
 mod thread_heap;
+#[cfg(not(loom))]
+mod totals;
+#[cfg(not(loom))]
+mod trim;
+#[cfg(not(loom))]
+mod watch;
 #[cfg(not(loom))]
 mod zone;
 

@@ -31,6 +31,7 @@
 //! Ordering: all fields but `base` are written once under the lock before `READY` is published (release); whoever has a
 //! pointer from this allocator, or a heap, has it from after that.
 
+use crate::config;
 use crate::lock::Lock;
 use crate::os::map::{self, Access, PAGE_SHIFT, PAGE_SIZE};
 use crate::page::{Page, PageIndex, PageMap};
@@ -220,7 +221,9 @@ impl Memblock {
         }
         // SAFETY: under the lock.
         let inner = unsafe { &mut *self.inner.get() };
-        let done = LADDER.iter().any(|&size| self.reserve(inner, size)) || self.reserve_tables_only(inner);
+        let most = config::get().reserve;
+        let done = LADDER.iter().filter(|&&size| size <= most).any(|&size| self.reserve(inner, size))
+            || self.reserve_tables_only(inner);
         // A failure is not final: limits change, other mappings go. The next call tries again.
         self.ready.store(if done { READY } else { FAILED }, Release);
         done

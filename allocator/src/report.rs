@@ -4,58 +4,15 @@
 //! says which call, which address, what is wrong with it, and what is known of the block.
 
 use crate::os::map::write_all;
+use crate::text::Text;
 
-/// Text on the stack; what does not fit is cut off.
-pub(crate) struct Line {
-    bytes: [u8; 400],
-    len: usize,
-}
-
-impl Line {
-    pub(crate) const fn new() -> Line {
-        Line { bytes: [0; 400], len: 0 }
-    }
-
-    pub(crate) fn text(mut self, text: &str) -> Line {
-        for &byte in text.as_bytes() {
-            if let Some(place) = self.bytes.get_mut(self.len) {
-                *place = byte;
-                self.len += 1;
-            }
-        }
-        self
-    }
-
-    pub(crate) fn hex(self, value: usize) -> Line {
-        let mut line = self.text("0x");
-        let digits = (usize::BITS - value.leading_zeros()).div_ceil(4).max(1);
-        for digit in (0..digits).rev() {
-            let nibble = value >> (digit * 4) & 15;
-            line = line.text(&"0123456789abcdef"[nibble..nibble + 1]);
-        }
-        line
-    }
-
-    pub(crate) fn number(self, value: usize) -> Line {
-        let mut digits = [0u8; 20];
-        let mut at = digits.len();
-        let mut rest = value;
-        loop {
-            at -= 1;
-            digits[at] = b'0' + (rest % 10) as u8;
-            rest /= 10;
-            if rest == 0 {
-                break;
-            }
-        }
-        self.text(core::str::from_utf8(&digits[at..]).unwrap_or("?"))
-    }
-
-    /// Writes the line to stderr.
-    pub(crate) fn print(self) {
-        let line = self.text("\n");
-        write_all(2, &line.bytes[..line.len]);
-    }
+/// Writes one line to stderr, `fairground: ` before it.
+pub(crate) fn line(write: impl FnOnce(&mut Text)) {
+    let mut sink = |bytes: &[u8]| write_all(2, bytes);
+    let mut text = Text::new(&mut sink);
+    text.text("fairground: ");
+    write(&mut text);
+    text.text("\n");
 }
 
 /// What is wrong with a pointer.
@@ -77,33 +34,37 @@ pub(crate) enum Misuse {
 #[cold]
 #[inline(never)]
 pub(crate) fn misuse(call: &str, address: usize, what: Misuse) -> ! {
-    let line = Line::new().text("fairground: ").text(call).text("(").hex(address).text("): ");
-    let line = match what {
-        Misuse::Foreign => {
-            line.text("not a pointer from this allocator (another's, a stack or static address, huge and freed before, or damaged)")
-        }
+    line(|text| {
+        text.text(call).text("(").hex(address).text("): ");
+        describe(text, address, what);
+    });
+    // SAFETY: abort has no preconditions.
+    unsafe { libc::abort() }
+}
+
+fn describe(text: &mut Text, address: usize, what: Misuse) {
+    match what {
+        Misuse::Foreign => text
+            .text("not a pointer from this allocator (another's, a stack or static address, huge and freed before, or damaged)"),
         Misuse::Interior { start, size: 0 } => {
-            line.text("no block starts here; it lies in memory of ours that begins at ").hex(start)
+            text.text("no block starts here; it lies in memory of ours that begins at ").hex(start)
         }
-        Misuse::Interior { start, size } => line
+        Misuse::Interior { start, size } => text
             .text("points ")
             .number(address - start)
             .text(" bytes into the block of ")
             .number(size)
             .text(" bytes at ")
             .hex(start),
-        Misuse::NotAllocated => line.text("no block is allocated here (freed before, or damaged)"),
+        Misuse::NotAllocated => text.text("no block is allocated here (freed before, or damaged)"),
         Misuse::DoubleFree { size } => {
-            line.text("double free: the block of ").number(size).text(" bytes is free already")
+            text.text("double free: the block of ").number(size).text(" bytes is free already")
         }
-        Misuse::WrongSize { size, claimed } => line
+        Misuse::WrongSize { size, claimed } => text
             .text("wrong size: freed as a block of ")
             .number(claimed)
             .text(" bytes, but its size class has ")
             .number(size)
             .text(" bytes"),
     };
-    line.print();
-    // SAFETY: abort has no preconditions.
-    unsafe { libc::abort() }
 }

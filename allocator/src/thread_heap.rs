@@ -29,6 +29,7 @@ use crate::slab::size_class::{
     CAPACITIES, Class, MEDIUM_CLASSES, NR_CLASSES, NR_SLAB_CLASSES, NR_SLOTS, OFFSETS, SHEAF_MAX, SMALL_CLASSES,
 };
 use crate::slab::slab::Slab;
+use crate::watch::{self, Level};
 use crate::zone::buddy::MigrateType;
 use crate::zone::node::{Node, SlabBacking, batch_of};
 use core::cell::{Cell, UnsafeCell};
@@ -70,14 +71,18 @@ pub(crate) fn make(node: &'static Node, next: *mut ThreadHeap) -> Option<*mut Th
             heap.cast::<u8>().write_bytes(0, size_of::<ThreadHeap>());
         }
         let h = &*heap;
+        let level = watch::level();
         for class in 0..NR_SHEAVES {
             let is_class = (1..NR_CLASSES).contains(&class);
             let base = if is_class { h.base(class as Class) } else { ABOVE_NULL };
             h.hot.top[class].set(base);
-            h.hot.limit[class].set(if is_class { base } else { null_mut() });
+            h.hot.limit[class].set(if is_class && level < Level::Everything { base } else { null_mut() });
         }
-        (&raw mut (*heap).hot.small_classes).write(SMALL_CLASSES);
-        (&raw mut (*heap).hot.medium_classes).write(MEDIUM_CLASSES);
+        // Tables of zeroes name no class: see `watch.rs`.
+        if level == Level::Nobody {
+            (&raw mut (*heap).hot.small_classes).write(SMALL_CLASSES);
+            (&raw mut (*heap).hot.medium_classes).write(MEDIUM_CLASSES);
+        }
         (&raw mut (*heap).node).write(node);
         (&raw mut (*heap).next).write(next);
         h.in_use.store(true, Relaxed);
@@ -120,7 +125,7 @@ impl ThreadHeap {
         if got == 0 {
             return null_mut();
         }
-        self.hot.limit[class as usize].set(base.wrapping_add(CAPACITIES[class as usize] as usize));
+        self.open(class);
         // SAFETY: `got` objects lie from `base` on.
         unsafe {
             let top = base.add(got - 1);
@@ -180,20 +185,31 @@ impl ThreadHeap {
         });
         first?;
         self.hot.top[class as usize].set(top);
-        self.hot.limit[class as usize].set(base.wrapping_add(CAPACITIES[class as usize] as usize));
+        self.open(class);
         first
+    }
+
+    /// Lets a sheaf take objects up to its capacity, unless frees are watched: then its limit is null for good.
+    fn open(&self, class: Class) {
+        let limit = &self.hot.limit[class as usize];
+        if !limit.get().is_null() {
+            limit.set(self.base(class).wrapping_add(CAPACITIES[class as usize] as usize));
+        }
     }
 
     /// Frees an object whose sheaf is full, or not in use yet. `class` is what its granule says.
     pub(crate) fn free_full(&self, class: Class, object: *mut u8) {
         let c = class as usize;
         let base = self.base(class);
+        if self.hot.limit[c].get().is_null() {
+            return give_back(class, &[object], Strictness::Report);
+        }
         if core::ptr::eq(self.hot.limit[c].get(), base) {
             if c <= NR_SLAB_CLASSES && self.direct_frees[c].get() < DIRECT_FREES {
                 self.direct_frees[c].set(self.direct_frees[c].get() + 1);
                 return give_back(class, &[object], Strictness::Report);
             }
-            self.hot.limit[c].set(base.wrapping_add(CAPACITIES[c] as usize));
+            self.open(class);
         } else {
             self.flush(class, batch_of(class));
         }
@@ -230,7 +246,9 @@ impl ThreadHeap {
             let top = self.hot.top[class].get();
             // Whatever happens next, the sheaf is empty and caches nothing.
             self.hot.top[class].set(base);
-            self.hot.limit[class].set(base);
+            if !self.hot.limit[class].get().is_null() {
+                self.hot.limit[class].set(base);
+            }
             compiler_fence(SeqCst);
             // SAFETY: `top` lies in the sheaf.
             let held = unsafe { top.offset_from(base) } as usize;

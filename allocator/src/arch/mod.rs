@@ -18,7 +18,7 @@ mod imp;
 mod imp;
 
 pub use imp::heap_pointer;
-pub(crate) use imp::{advance, set_heap_pointer, syscall6};
+pub(crate) use imp::{advance, conf_symbol, set_heap_pointer, syscall6};
 
 /// The same value, about which the compiler knows nothing any more. Costs no instruction.
 #[inline(always)]

@@ -67,6 +67,22 @@ pub(crate) unsafe fn advance<const BYTES: i32>(base: *const Heap, index: usize) 
     }
 }
 
+/// Address of the program's symbol `fairground_conf`, a text; null if it has none.
+#[inline]
+pub(crate) fn conf_symbol() -> *const u8 {
+    let symbol: *const u8;
+    // SAFETY: reads a word of the GOT, which the linker or the loader has filled: with null for an undefined weak symbol.
+    unsafe {
+        asm!(
+            ".weak fairground_conf",
+            "mov {symbol}, qword ptr [rip + fairground_conf@GOTPCREL]",
+            symbol = out(reg) symbol,
+            options(nostack, preserves_flags, pure, readonly),
+        );
+    }
+    symbol
+}
+
 /// A system call that leaves `errno` alone; returns what the kernel returned (errors are small negative numbers).
 ///
 /// # Safety

@@ -5,6 +5,8 @@
 
 #[cfg(not(loom))]
 pub(crate) mod clock;
+#[cfg(not(loom))]
+pub(crate) mod environment;
 pub(crate) mod futex;
 #[cfg(not(loom))]
 pub(crate) mod map;

@@ -1,0 +1,36 @@
+//! Giving free memory back on request: for `malloc_trim`, and when a request has found none.
+
+use crate::direct::Strictness;
+use crate::memblock::MEMBLOCK;
+use crate::slab::size_class::{Class, NR_SLAB_CLASSES};
+use crate::thread;
+use crate::zone::node::{SlabBacking, nodes};
+
+/// Gives free memory back to the system, keeping about `pad` bytes of it; true if any was given back. What other
+/// threads hold in their sheaves stays with them.
+pub fn trim(pad: usize) -> bool {
+    let mut bytes = 0;
+    if let Some(heap) = thread::existing() {
+        heap.give_everything_back(Strictness::Report);
+    }
+    for node in nodes() {
+        for class in 1..=NR_SLAB_CLASSES {
+            let backing = SlabBacking { node, class: class as Class };
+            node.caches[class].shrink(&backing);
+        }
+        node.bins.trim(&node.zone);
+        bytes += node.bins.purge();
+        bytes += node.zone.purge(pad);
+    }
+    bytes != 0
+}
+
+/// Gives back what is cached, so that a failed request may succeed. False if that cannot help.
+#[cold]
+pub(crate) fn reclaim() -> bool {
+    if !MEMBLOCK.ensure_ready() {
+        return false;
+    }
+    trim(0);
+    true
+}
