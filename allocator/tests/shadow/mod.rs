@@ -1,7 +1,7 @@
 //! A second opinion on the allocator: every call is checked against a map of its own.
 //!
 //! ```text
-//! steps (shadow_stress.rs: random, in threads; decode.rs: from a fuzzer's bytes)
+//! steps (shadow_stress.rs: random, in threads; fuzzed/calls.rs: from a fuzzer's bytes)
 //!   └─ Checked: each call, and what must hold after it      checked.rs
 //!        ├─ Block: who has it, and the pattern in it        block.rs
 //!        └─ ShadowMap: who has which addresses              map.rs
@@ -22,6 +22,5 @@
 
 pub mod block;
 pub mod checked;
-pub mod decode;
 pub mod map;
 pub mod random;

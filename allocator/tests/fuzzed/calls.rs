@@ -10,12 +10,12 @@
 //!     160..=175   free with its size: slot                216..      rarer things, see `rare`
 //!
 //! request  slot (1), shape (1): interface, zeroes, fill, alignment;  size
-//! size     kind (1): 0..=191 a border from the table, and how far beside it;  others as many bytes as they need
+//! size     kind (1): a border, and how far beside it (1); or a number of one to three bytes
 //! ```
 
-use super::block::{Block, Interface};
-use super::checked::{Checked, Request};
-use super::map::ShadowMap;
+use crate::shadow::block::{Block, Interface};
+use crate::shadow::checked::{Checked, Request};
+use crate::shadow::map::ShadowMap;
 use fairground_allocator::malloc;
 
 /// Blocks at a time. Enough to fill a slab of each size above 1 KiB, and small enough that a fuzzer meets the same slot again.
@@ -24,8 +24,9 @@ const SLOTS: usize = 64;
 /// Most a sequence may have at a time, so that a fuzzer does not run into its limit of memory.
 const MOST: usize = 64 << 20;
 
-/// The largest size: above the highest threshold of blocks with a mapping of their own.
-const LARGEST: usize = 34 << 20;
+/// Borders above the classes: of pageblocks, of runs of pages, and of blocks with a mapping of their own. Large sizes are rare,
+/// for one takes as much time as a thousand small ones.
+const LARGE: [usize; 8] = [256 << 10, 512 << 10, 1 << 20, 2 << 20, 3 << 20, 4 << 20, 4 << 20 | 4096, 8 << 20];
 
 static MAP: ShadowMap = ShadowMap::new();
 
@@ -44,16 +45,20 @@ impl Bytes<'_> {
     }
 
     fn size(&mut self) -> usize {
-        let size = match self.byte() {
-            // Classes: eight for each doubling from 16 B to 8 MiB.
-            kind @ 0..=159 => ((16 << (kind / 8)) * (8 + kind % 8) / 8usize).saturating_add_signed(self.beside()),
-            kind @ 160..=191 => ((kind - 159) << 12).saturating_add_signed(self.beside()),
-            192..=239 => self.number(1),
-            240..=249 => self.number(2),
-            250..=253 => self.number(3),
-            _ => self.number(4),
-        };
-        size.min(LARGEST)
+        // Eight classes for each doubling, from 16 B.
+        let class = |number: usize| (16 << (number / 8)) * (8 + number % 8) / 8usize;
+        match self.byte() {
+            // To 16 KiB.
+            kind @ 0..=79 => class(kind).saturating_add_signed(self.beside()),
+            80..=199 => self.number(1),
+            200..=229 => self.number(2),
+            kind @ 230..=247 => ((kind - 229) << 12).saturating_add_signed(self.beside()),
+            // To 256 KiB.
+            248..=251 => class(80 + self.byte() % 32).saturating_add_signed(self.beside()),
+            252 => LARGE[self.byte() % LARGE.len()].saturating_add_signed(self.beside()),
+            253..=254 => self.number(3) % (1 << 20),
+            _ => self.number(3) % (5 << 20),
+        }
     }
 
     /// How far from a border: 0 most often.
@@ -71,6 +76,7 @@ impl Bytes<'_> {
             // As most requests are.
             0..=7 => 16,
             8 => 1 << (self.byte() % 31),
+            // 32 B to 2 KiB.
             shift => 1 << (shift - 4),
         };
         Request { interface, zeroed: shape & 2 != 0, align, size: self.size() }.legal()
