@@ -205,10 +205,8 @@ impl Checked {
         }
         // SAFETY: a block of this size.
         let bytes = unsafe { std::slice::from_raw_parts(block.start(), block.owner.size) };
-        // SAFETY: any bytes make a word.
-        let (head, words, tail) = unsafe { bytes.align_to::<u64>() };
-        let clean = words.iter().fold(0, |all, word| all | word) == 0 && head.iter().chain(tail).all(|&byte| byte == 0);
-        if !clean {
+        const ZEROES: [u8; 4096] = [0; 4096];
+        if bytes.chunks(ZEROES.len()).any(|piece| *piece != ZEROES[..piece.len()]) {
             let first = bytes.iter().position(|&byte| byte != 0);
             panic!("byte {first:?} of {} is not zero", block.owner);
         }
