@@ -18,7 +18,7 @@ use crate::slab::slab::SLAB_BYTES;
 use crate::thread;
 use crate::trim::reclaim;
 use crate::zone::buddy::{MigrateType, Order};
-use crate::zone::node::{node, node_of, slab_at};
+use crate::zone::node::{bins_of, node, node_of, slab_at};
 use core::ptr::null_mut;
 use core::sync::atomic::Ordering::Relaxed;
 
@@ -129,8 +129,7 @@ pub(crate) fn resize(p: *mut u8, block: Found, align: usize, size: usize) -> *mu
         (Place::Slab(class), wanted) if wanted == Some(class) => p,
         (Place::Chunk(index), Some(wanted)) if wanted as usize > NR_SLAB_CLASSES => {
             let now = chunk_class(p.addr(), index);
-            let fits =
-                now == Some(wanted) || node_of(index).bins.resize(p.addr(), index, size_of_class(wanted), wanted);
+            let fits = now == Some(wanted) || bins_of(index).resize(p.addr(), index, size_of_class(wanted), wanted);
             if fits { p } else { null_mut() }
         }
         (Place::Run(index), None) if resize_run(index, block.size / PAGE, size.div_ceil(PAGE)) => p,
@@ -163,7 +162,7 @@ pub(crate) fn free(p: *mut u8) {
     let address = p.addr();
     let Some(index) = MEMBLOCK.index_of(address) else { return free_outside(p) };
     let class = MEMBLOCK.granule(index).load(Relaxed);
-    if class == granule::BINS {
+    if granule::is_bins(class) {
         return match chunk_class(address, index) {
             // SAFETY: this thread's heap or a sentinel; a chunk in use of this class.
             Some(class) if unsafe { Heap::push(heap_pointer(), class as usize, p) } => {}
@@ -251,7 +250,7 @@ pub(crate) fn find(call: &str, p: *mut u8) -> Found {
         };
     };
     let class = MEMBLOCK.granule(index).load(Relaxed);
-    if class == granule::BINS && chunk_class(address, index).is_some() {
+    if granule::is_bins(class) && chunk_class(address, index).is_some() {
         return Found { place: Place::Chunk(index), size: bins::chunk_size(index) };
     }
     if class as usize <= NR_SLAB_CLASSES && class != granule::NONE {
@@ -284,7 +283,7 @@ fn bad_pointer(call: &str, address: usize, index: PageIndex) -> ! {
         let what = if number * size == offset { Misuse::DoubleFree { size } } else { Misuse::Interior { start, size } };
         misuse(call, address, what);
     }
-    let around = if class == granule::BINS { bins::chunk_around(address, index) } else { run_around(address, index) };
+    let around = if granule::is_bins(class) { bins::chunk_around(address, index) } else { run_around(address, index) };
     let what = match around {
         Some(Around { start, size, free: true }) if start == address => Misuse::DoubleFree { size },
         Some(Around { start, size, free: false }) => Misuse::Interior { start, size },

@@ -28,7 +28,7 @@ fn for_each_lock(mut each: impl FnMut(&Lock)) {
         }
     }
     for node in node::nodes() {
-        each(node.bins.lock());
+        node.bins.iter().for_each(|bins| each(bins.lock()));
     }
     for node in node::nodes() {
         each(node.zone.lock());

@@ -93,8 +93,16 @@ pub(crate) struct NodeId(pub(crate) u8);
 pub(crate) mod granule {
     /// Nothing, page runs, or the allocator itself: ask the page map.
     pub(crate) const NONE: u8 = 0;
-    /// A region of the bins. Slab classes are the numbers between.
-    pub(crate) const BINS: u8 = 100;
+    /// A region of the bins of the first arena; those of the others follow. Slab classes are the numbers below.
+    pub(crate) const BINS: u8 = 97;
+    /// Arenas a node has at most.
+    pub(crate) const MAX_ARENAS: usize = 4;
+
+    /// Whether a granule is a region of some arena's bins.
+    #[inline(always)]
+    pub(crate) fn is_bins(byte: u8) -> bool {
+        byte.wrapping_sub(BINS) < MAX_ARENAS as u8
+    }
 }
 
 /// One table of the metadata: `stride` bytes a chunk, writable up to chunk `end`.

@@ -19,7 +19,7 @@
 //! objects above it become reachable for others, so that at any moment what lies in `[base, top)` belongs to nobody else;
 //! an interrupted step can lose a batch, or name an object twice, but cannot name a live one. `fork.rs` returns them.
 
-use crate::bins;
+use crate::bins::{self, Bins};
 use crate::check::check_sheaf;
 use crate::direct::{Strictness, give_back};
 use crate::heap::{ABOVE_NULL, Heap, NR_SHEAVES};
@@ -49,6 +49,8 @@ const _: () = assert!(COLOUR + size_of::<Heap>() <= 4096, "the hot part lies in 
 pub(crate) struct ThreadHeap {
     hot: Heap,
     pub(crate) node: &'static Node,
+    /// Where its chunks come from: the bins of one of the node's arenas.
+    bins: &'static Bins,
     /// All heaps ever made, newest first; constant once linked.
     pub(crate) next: *mut ThreadHeap,
     pub(crate) in_use: AtomicBool,
@@ -84,6 +86,7 @@ pub(crate) fn make(node: &'static Node, next: *mut ThreadHeap) -> Option<*mut Th
             (&raw mut (*heap).hot.medium_classes).write(MEDIUM_CLASSES);
         }
         (&raw mut (*heap).node).write(node);
+        (&raw mut (*heap).bins).write(node.next_bins());
         (&raw mut (*heap).next).write(next);
         h.in_use.store(true, Relaxed);
     }
@@ -172,7 +175,7 @@ impl ThreadHeap {
         let want = (CAPACITIES[class as usize] as usize / 2).max(1);
         let mut first = None;
         let mut top = base;
-        self.node.bins.alloc(&self.node.zone, class, want, |chunk| {
+        self.bins.alloc(&self.node.zone, class, want, |chunk| {
             if first.is_none() {
                 first = Some(chunk);
             } else {

@@ -18,8 +18,10 @@ pub fn trim(pad: usize) -> bool {
             let backing = SlabBacking { node, class: class as Class };
             node.caches[class].shrink(&backing);
         }
-        node.bins.trim(&node.zone);
-        bytes += node.bins.purge();
+        for bins in &node.bins {
+            bins.trim(&node.zone);
+            bytes += bins.purge();
+        }
         bytes += node.zone.purge(pad);
     }
     bytes != 0
