@@ -13,7 +13,7 @@ fn inputs(target: &str) -> Vec<(String, Vec<u8>)> {
     let mut inputs = Vec::new();
     for folder in ["seeds", "regressions"] {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz").join(folder).join(target);
-        for file in folder.read_dir().into_iter().flatten() {
+        for file in folder.read_dir().expect("the folder is there") {
             let path = file.expect("a file").path();
             inputs.push((path.display().to_string(), std::fs::read(&path).expect("read an input")));
         }
