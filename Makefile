@@ -40,15 +40,15 @@ help:
 # ---------------------------------------------------------------------------------------------------------------- tests
 
 # In this order: what is quick and fails often comes first.
-STEPS := setup check-format check-lints build test-core test-portable test-page-sizes model test-ffi test-programs test-examples \
-	test-gates test-docs
+STEPS := setup check-format check-lints build test-core test-portable test-page-sizes model test-ffi test-programs \
+	test-examples test-gates test-docs test-stress fuzz
 
 .PHONY: test test-long
 test:
 	@rm -f '$(TARGET)/skipped-tests.txt'
 	@MAKE='$(MAKE)' SKIPPED='$(TARGET)/skipped-tests.txt' tests/steps.sh $(STEPS)
 
-LONG_STEPS := setup check-tests-can-fail test-random model-long test-aarch64
+LONG_STEPS := setup check-tests-can-fail test-random model-long stress-long test-asan test-tsan test-aarch64
 test-long:
 	@rm -f '$(TARGET)/skipped-tests.txt'
 	@MAKE='$(MAKE)' SKIPPED='$(TARGET)/skipped-tests.txt' tests/steps.sh $(LONG_STEPS)
@@ -122,6 +122,37 @@ test-docs:
 	@echo 'Examples in the documentation run, and it builds without a warning (2 minutes)'
 	$(CARGO) test --locked --workspace --doc
 	RUSTDOCFLAGS='$(RUSTDOCFLAGS) -D warnings' $(CARGO) doc --locked --workspace --no-deps --document-private-items
+
+# ---------------------------------------------------------------- stress, fuzzing, sanitizers
+
+STRESS := $(CARGO) test --locked --release -p fairground-allocator --test shadow_stress
+
+test-stress:
+	@echo 'Stress with a shadow map, 2 and 16 threads, 10 s each; made-up faults are noticed (2 minutes)'
+	FAIRGROUND_STRESS_SECONDS=10 $(STRESS)
+
+# Half of it in each number of threads. A failure prints the seed, which --seed takes.
+STRESS_SECONDS ?= 300
+stress-long:
+	@echo 'Stress with a shadow map, $(STRESS_SECONDS) s, in 2 and in 16 threads (6 minutes)'
+	$(STRESS) -- --threads 2 --seconds $$(($(STRESS_SECONDS) / 2))
+	$(STRESS) -- --threads 16 --seconds $$(($(STRESS_SECONDS) / 2))
+
+FUZZ_SECONDS ?= 60
+fuzz:
+	@echo 'Fuzzing of calls and of the configuration, $(FUZZ_SECONDS) s each (4 minutes; nightly toolchain and cargo-fuzz)'
+	$(CARGO) fmt --manifest-path fuzz/Cargo.toml --check
+	fuzz/run.sh $(FUZZ_SECONDS)
+
+test-asan:
+	@echo 'The core under AddressSanitizer (4 minutes; nightly toolchain)'
+	tests/sanitizers.sh address
+
+test-tsan:
+	@echo 'The core under ThreadSanitizer, with and without our assembly (8 minutes; nightly toolchain)'
+	tests/sanitizers.sh thread
+
+# --------------------------------------------------------------------------------------
 
 check-tests-can-fail: build
 	@echo 'The tests of real programs notice allocators that are wrong on purpose (20 minutes)'

@@ -176,8 +176,8 @@ impl Backing for SlabBacking<'_> {
 
     fn release(&self, slab: *mut Slab) {
         let start = slab_page(slab);
-        // SAFETY: retired, so the record is the caller's alone. Zeroes are `Inside` tags.
-        unsafe { slab.cast::<u8>().write_bytes(0, size_of::<Slab>()) };
+        // SAFETY: retired, so the record is the caller's alone.
+        unsafe { Slab::erase(slab) };
         self.node.zone.free_exact(start, SLAB_ORDER.pages());
     }
 }
