@@ -9,6 +9,7 @@
 use crate::extent::EXTENTS;
 use crate::lock::Lock;
 use crate::memblock::MEMBLOCK;
+use crate::profile::table::TABLE;
 use crate::registry::REGISTRY;
 use crate::zone::node;
 
@@ -35,6 +36,7 @@ fn for_each_lock(mut each: impl FnMut(&Lock)) {
     }
     each(MEMBLOCK.lock());
     each(EXTENTS.lock());
+    each(TABLE.lock());
 }
 
 unsafe extern "C" fn prepare() {

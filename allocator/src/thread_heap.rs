@@ -25,6 +25,7 @@ use crate::direct::{Strictness, give_back};
 use crate::heap::{ABOVE_NULL, Heap, NR_SHEAVES};
 use crate::memblock::MEMBLOCK;
 use crate::page::{Kind, Tag};
+use crate::profile::sampler::Sampler;
 use crate::slab::size_class::{
     CAPACITIES, Class, MEDIUM_CLASSES, NR_CLASSES, NR_SLAB_CLASSES, NR_SLOTS, OFFSETS, SHEAF_MAX, SMALL_CLASSES,
 };
@@ -54,6 +55,8 @@ pub(crate) struct ThreadHeap {
     /// All heaps ever made, newest first; constant once linked.
     pub(crate) next: *mut ThreadHeap,
     pub(crate) in_use: AtomicBool,
+    /// Counts the bytes to the next sample of the heap profile.
+    pub(crate) sampler: Sampler,
     current: [Cell<*mut Slab>; NR_SLAB_CLASSES + 1],
     direct_frees: [Cell<u8>; NR_SLAB_CLASSES + 1],
     slots: [UnsafeCell<*mut u8>; NR_SLOTS],
