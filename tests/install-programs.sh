@@ -70,6 +70,7 @@ test)
     need postgresql postgres initdb pgbench
     command -v psql >/dev/null 2>&1 || add postgresql-client
     need util-linux setpriv
+    need golang-go go
     ;;
 compare)
     need_build

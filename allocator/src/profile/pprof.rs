@@ -29,8 +29,7 @@ mod field {
 
 /// Names of the allocator's own functions, and of Rust's on the way to it, as a regular expression over whole names: for programs
 /// with the allocator compiled in. The preloaded library's frames are not in the profile in the first place.
-const OWN_FRAMES: &str =
-    ".*fairground_allocator::.*|_*(R.*_)?rust_(alloc|alloc_zeroed|realloc)|__rustc::.*|__rdl_.*|__rg_.*";
+const OWN_FRAMES: &str = "<?fairground_allocator.*|.*__rust_(alloc|alloc_zeroed|realloc)|__rustc.*|__rdl_.*|__rg_.*";
 
 /// The most mappings noted; a program with more loaded libraries has locations without mapping.
 const MAPPINGS: usize = 4096;

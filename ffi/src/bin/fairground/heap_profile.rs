@@ -65,8 +65,7 @@ mod tests {
     use super::*;
 
     fn settings(file: Option<&str>, leaks: bool, every: Option<&str>) -> Result<String, String> {
-        let options =
-            Options { heap_profile: file.map(Into::into), leaks, profile_every: every.map(str::to_owned) };
+        let options = Options { heap_profile: file.map(Into::into), leaks, profile_every: every.map(str::to_owned) };
         let settings = options.settings().map_err(|refusal| refusal.to_string())?;
         Ok(settings::compose(None, &settings).into_string().unwrap())
     }
