@@ -131,7 +131,7 @@ impl Reader {
     }
 }
 
-/// The largest unit of code alignment and the like that a CIE gives.
+/// What the FDEs of a CIE have in common.
 struct Cie {
     code_align: u64,
     data_align: i64,

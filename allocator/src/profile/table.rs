@@ -179,6 +179,7 @@ impl Table {
             for bucket in 0..PLACE_BUCKETS {
                 // SAFETY: buckets and chains are ours; under the lock.
                 let mut place = unsafe { *inner.places.add(bucket) };
+                // SAFETY: as above; places are there for good.
                 while let Some(p) = unsafe { place.as_ref() } {
                     each(p);
                     place = p.next;
