@@ -10,6 +10,7 @@
 //! `thread_heap.rs`.
 
 use crate::arch;
+use crate::hardened::Quarantine;
 use crate::slab::size_class::{CLASS_MAX, MEDIUM_ENTRIES, MEDIUM_SHIFT, SMALL_ENTRIES, SMALL_MAX, SMALL_SHIFT};
 use core::cell::Cell;
 use core::ptr::null_mut;
@@ -27,6 +28,8 @@ pub struct Heap {
     /// Class by size, up to 1 KiB and up to 256 KiB: the tables of `size_class`, here because their address is at hand.
     pub(crate) small_classes: [u8; SMALL_ENTRIES],
     pub(crate) medium_classes: [u8; MEDIUM_ENTRIES],
+    /// What hardening keeps for the thread (`hardened/quarantine.rs`); null where there is none.
+    pub(crate) quarantine: Cell<*mut Quarantine>,
 }
 
 // `pop` and `push` take the heap's address for that of `top`.
@@ -54,6 +57,7 @@ const fn sentinel() -> Sentinel {
         limit: [const { Cell::new(null_mut()) }; NR_SHEAVES],
         small_classes: [0; SMALL_ENTRIES],
         medium_classes: [0; MEDIUM_ENTRIES],
+        quarantine: Cell::new(null_mut()),
     })
 }
 
