@@ -146,7 +146,8 @@ impl Extents {
         inner.remove(at);
         if extent.guard != 0 {
             inner.guards -= 1;
-        } else if inner.dynamic && extent.len <= THRESHOLD_MAX {
+        }
+        if inner.dynamic && extent.len <= THRESHOLD_MAX {
             self.threshold.fetch_max(extent.len, Relaxed);
         }
         // SAFETY: a mapping of ours that nobody has any more. Should the kernel refuse (a split at the mapping limit), at

@@ -72,23 +72,36 @@ pub(crate) fn turn_on(config: &Config) {
 }
 
 /// Allocates a block; null with `ENOMEM` if there is no memory. `size` is not 0.
+#[inline(always)]
 pub(crate) fn alloc(align: usize, size: usize) -> *mut u8 {
-    if align <= 16 && size < GUARD_MIN {
-        let class = class_of(size + TRAILER);
-        // SAFETY: this thread's heap or a sentinel, which has no quarantine.
-        let q = unsafe { (*heap_pointer()).quarantine.get() };
-        if !q.is_null() {
-            // SAFETY: this thread's own quarantine, never unmapped.
-            let q = unsafe { &*q };
-            let pen = q.pen(class);
-            let slot = q.take(pen);
-            if !slot.is_null() {
-                return seal_in(pen, slot, size);
-            }
-        }
+    if align <= 16 && size < GUARD_MIN { alloc_small(size) } else { alloc_large(align, size).address }
+}
+
+/// The path of nearly all allocations. Nothing is called in it but at its ends, so that no registers need be saved.
+#[inline(never)]
+fn alloc_small(size: usize) -> *mut u8 {
+    let class = class_of(size + TRAILER);
+    // SAFETY: this thread's heap, or a sentinel, which has no quarantine; quarantines are never unmapped.
+    let Some(q) = (unsafe { (*heap_pointer()).quarantine.get().as_ref() }) else {
         return alloc_class_slow(class, size);
+    };
+    let pen = q.pen(class);
+    let Some(place) = q.choose(pen) else { return alloc_class_slow(class, size) };
+    let sealed = pen.at(place);
+    if !sealed.is_untouched() {
+        return alloc_looking(size, pen, place);
     }
-    alloc_large(align, size).address
+    pen.take(place);
+    sealed.seal(pen.slot() - TRAILER - size);
+    sealed.block()
+}
+
+/// As there, for a place at which more is to be looked at.
+#[cold]
+#[inline(never)]
+fn alloc_looking(size: usize, pen: &Pen, place: quarantine::Place) -> *mut u8 {
+    let slot = pen.take_looking(place);
+    if slot.is_null() { alloc_small(size) } else { seal_in(pen, slot, size) }
 }
 
 /// As [`alloc`], of zeroes.
@@ -217,31 +230,41 @@ pub(crate) fn free(p: *mut u8) {
 fn free_in_slot(p: *mut u8, class: Class) {
     // SAFETY: the slot's end is in a slab, or it is a chunk in use.
     let sealed = unsafe { Sealed::in_slot(p, size_of_class(class)) };
-    let Seal::Whole(_) = sealed.look() else { return bad_seal("free", p) };
-    if ZERO.load(Relaxed) {
-        // SAFETY: the program gives it up.
-        unsafe { p.write_bytes(0, sealed.room()) };
+    let Seal::Whole(_) = sealed.look() else { return bad_seal_at_free(p) };
+    // SAFETY: this thread's heap or a sentinel; its quarantine is never unmapped.
+    let Some(q) = (unsafe { (*heap_pointer()).quarantine.get().as_ref() }) else { return free_looking(p, class) };
+    if q.is_turn() {
+        return free_looking(p, class);
     }
     sealed.free();
-    // SAFETY: this thread's heap or a sentinel; its quarantine is never unmapped.
-    let Some(q) = (unsafe { (*heap_pointer()).quarantine.get().as_ref() }) else {
-        return free_without_quarantine(p, class);
-    };
-    if q.is_turn(SAMPLE.load(Relaxed)) {
-        sealed.poison_more();
-    }
     let pen = q.pen(class);
     if !q.add(pen, p) {
         q.add_to_full(pen, p);
     }
 }
 
+/// Frees a block whose seal is whole, if there is more to do than for most.
 #[cold]
 #[inline(never)]
-fn free_without_quarantine(p: *mut u8, class: Class) {
-    match quarantine() {
-        Some(q) => q.add_to_full(q.pen(class), p),
-        None => block::free(p),
+fn free_looking(p: *mut u8, class: Class) {
+    // SAFETY: a block in use in a slot of this class.
+    let sealed = unsafe { Sealed::in_slot(p, size_of_class(class)) };
+    let zero = ZERO.load(Relaxed);
+    if zero {
+        // SAFETY: the program gives it up.
+        unsafe { p.write_bytes(0, sealed.room()) };
+    }
+    sealed.free();
+    let Some(q) = quarantine() else { return block::free(p) };
+    let sample = SAMPLE.load(Relaxed);
+    // If all are zeroed, all come here.
+    q.set_turn(if zero { 1 } else { sample });
+    if !zero || q.below(sample) == 0 {
+        sealed.poison_more();
+    }
+    let pen = q.pen(class);
+    if !q.add(pen, p) {
+        q.add_to_full(pen, p);
     }
 }
 
@@ -313,6 +336,12 @@ pub(crate) fn find(call: &str, p: *mut u8) -> Option<Found> {
     }
 }
 
+#[cold]
+#[inline(never)]
+fn bad_seal_at_free(p: *mut u8) {
+    bad_seal("free", p);
+}
+
 /// Says what is wrong with a pointer to something that has no valid seal.
 #[cold]
 #[inline(never)]
@@ -330,7 +359,7 @@ fn bad_seal(call: &str, p: *mut u8) {
 /// Makes a block that [`find`] found longer or shorter, or null: then it must be copied.
 pub(crate) fn resize(p: *mut u8, found: Found, align: usize, size: usize) -> *mut u8 {
     let Some(whole) = size.checked_add(TRAILER) else { return null_mut() };
-    let slot = slot_of(found);
+    let Some(slot) = block::find("realloc", p).map(slot_of) else { return null_mut() };
     // What a shorter run or chunk leaves behind would have to be zeroed before anybody else can get it.
     let shrinks = whole < slot && ZERO.load(Relaxed);
     let q = match found.place {

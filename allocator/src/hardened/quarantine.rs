@@ -76,12 +76,16 @@ pub(super) struct Pen {
 
 const _: () = assert!(size_of::<Pen>() == 32);
 
+/// A place in a pen.
+#[derive(Clone, Copy)]
+pub(super) struct Place(u32);
+
 /// See the module's text.
 #[repr(C)]
 pub(crate) struct Quarantine {
     random: Cell<u64>,
-    /// Frees until one is poisoned further.
-    until_full: Cell<u32>,
+    /// Frees until one that needs more than the usual ones.
+    until_turn: Cell<u32>,
     runs: [Cell<*mut u8>; RUNS],
     pens: [Pen; NR_CLASSES],
     slots: [Cell<*mut u8>; SLOTS],
@@ -98,7 +102,7 @@ pub(super) fn make(mut seed: u64) -> *mut Quarantine {
     unsafe {
         seed ^= q.addr() as u64;
         (*q).random.set(scramble(&mut seed) | 1);
-        (*q).until_full.set(1);
+        (*q).until_turn.set(1);
         let mut slots = (&raw mut (*q).slots).cast::<*mut u8>();
         for class in 1..NR_CLASSES {
             let capacity = capacity(class as Class);
@@ -126,15 +130,17 @@ impl Quarantine {
         (((next >> 32) * end as u64) >> 32) as u32
     }
 
-    /// Whether it is the turn of a freed block to be poisoned further: one in `sample`.
+    /// Whether this free is one of those that need more than the usual ones.
     #[inline(always)]
-    pub(super) fn is_turn(&self, sample: u32) -> bool {
-        let until = self.until_full.get() - 1;
-        self.until_full.set(until);
-        if until == 0 {
-            self.until_full.set(sample);
-        }
+    pub(super) fn is_turn(&self) -> bool {
+        let until = self.until_turn.get().wrapping_sub(1);
+        self.until_turn.set(until);
         until == 0
+    }
+
+    /// The next such free is the `frees`th from now.
+    pub(super) fn set_turn(&self, frees: u32) {
+        self.until_turn.set(frees);
     }
 
     #[inline(always)]
@@ -144,34 +150,11 @@ impl Quarantine {
         unsafe { self.pens.get_unchecked(class as usize) }
     }
 
-    /// Takes a random free slot out of a pen; null if it should be filled first, or if somebody wrote to the slot.
+    /// A random place of a pen; None if the pen should be filled first.
     #[inline(always)]
-    pub(super) fn take(&self, pen: &Pen) -> *mut u8 {
+    pub(super) fn choose(&self, pen: &Pen) -> Option<Place> {
         let count = pen.count.get();
-        if count <= pen.floor {
-            return null_mut();
-        }
-        self.take_any(pen, count)
-    }
-
-    /// As `take`, with `count` slots in the pen, whatever its floor.
-    #[inline(always)]
-    fn take_any(&self, pen: &Pen, count: u32) -> *mut u8 {
-        // SAFETY: both places are below the count.
-        let slot = unsafe {
-            let place = pen.slots.add(self.below(count) as usize);
-            let slot = *place;
-            *place = *pen.slots.add(count as usize - 1);
-            slot
-        };
-        compiler_fence(SeqCst);
-        pen.count.set(count - 1);
-        // SAFETY: a slot of this class, the caller's now.
-        let sealed = unsafe { Sealed::in_slot(slot, pen.slot as usize) };
-        if !sealed.is_untouched() && !is_clean_slow("malloc", sealed) {
-            return null_mut();
-        }
-        slot
+        (count > pen.floor).then(|| Place(self.below(count)))
     }
 
     /// Adds a freed slot, which has been marked. False if there is no room.
@@ -208,8 +191,7 @@ impl Quarantine {
             if count == 0 {
                 return null_mut();
             }
-            // Null: the slot was written to, and is lost.
-            let slot = self.take_any(pen, count);
+            let slot = pen.take_looking(Place(self.below(count)));
             if !slot.is_null() {
                 return slot;
             }
@@ -259,9 +241,37 @@ impl Quarantine {
 }
 
 impl Pen {
+    /// Bytes of a slot.
     #[inline(always)]
     pub(super) fn slot(&self) -> usize {
         self.slot as usize
+    }
+
+    /// What lies at a place.
+    #[inline(always)]
+    pub(super) fn at(&self, place: Place) -> Sealed {
+        debug_assert!(place.0 < self.count.get());
+        // SAFETY: places are below the count; a slot of this class that is this thread's.
+        unsafe { Sealed::in_slot(*self.slots.add(place.0 as usize), self.slot as usize) }
+    }
+
+    /// Takes what lies at a place out; the newest moves there.
+    #[inline(always)]
+    pub(super) fn take(&self, place: Place) {
+        let last = self.count.get() - 1;
+        // SAFETY: both are below the count.
+        unsafe { *self.slots.add(place.0 as usize) = *self.slots.add(last as usize) };
+        compiler_fence(SeqCst);
+        self.count.set(last);
+    }
+
+    /// Takes what lies at a place out, and looks at all of it. Null if somebody wrote to it: then it is lost.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn take_looking(&self, place: Place) -> *mut u8 {
+        let sealed = self.at(place);
+        self.take(place);
+        if is_clean("malloc", sealed) { sealed.block() } else { null_mut() }
     }
 
     fn slots(&self) -> &[*mut u8] {
@@ -333,12 +343,9 @@ fn release_run(run: *mut u8) {
 
 /// Whether nobody wrote to a free block; reports it otherwise.
 fn is_clean(call: &str, sealed: Sealed) -> bool {
-    sealed.is_untouched() || is_clean_slow(call, sealed)
-}
-
-#[cold]
-#[inline(never)]
-fn is_clean_slow(call: &str, sealed: Sealed) -> bool {
+    if sealed.is_untouched() {
+        return true;
+    }
     let Some(offset) = sealed.written() else { return true };
     let room = sealed.room();
     // Two threads that free the same block at the same time both find it in use; it shows when the second copy leaves.

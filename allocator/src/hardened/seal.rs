@@ -186,14 +186,22 @@ impl Sealed {
     #[inline(always)]
     pub(super) fn free(&self) {
         let poison = POISON.load(Relaxed);
-        let room = self.room();
-        if room >= PREFIX {
-            // SAFETY: within the room.
-            unsafe { self.block.cast::<[u64; PREFIX / 8]>().write_unaligned([poison; PREFIX / 8]) };
-        } else {
-            for at in 0..room / 8 {
-                // SAFETY: as above.
-                unsafe { self.block.cast::<u64>().wrapping_add(at).write(poison) };
+        let (room, words) = (self.room(), self.block.cast::<u64>());
+        // SAFETY: within the room, which is 8 bytes more than a multiple of 16 or at least PREFIX.
+        unsafe {
+            if room >= PREFIX {
+                words.cast::<[u64; PREFIX / 8]>().write_unaligned([poison; PREFIX / 8]);
+            } else {
+                words.write(poison);
+                if room > 8 {
+                    words.add(1).cast::<[u64; 2]>().write_unaligned([poison; 2]);
+                }
+                if room > 24 {
+                    words.add(3).cast::<[u64; 2]>().write_unaligned([poison; 2]);
+                }
+                if room > 40 {
+                    words.add(5).cast::<[u64; 2]>().write_unaligned([poison; 2]);
+                }
             }
         }
         self.write(self.mark ^ FREED);
@@ -216,19 +224,21 @@ impl Sealed {
     #[inline(always)]
     pub(super) fn is_untouched(&self) -> bool {
         let poison = POISON.load(Relaxed);
-        let room = self.room();
-        let mut differs = self.read() ^ self.mark ^ FREED;
-        if room >= PREFIX {
-            // SAFETY: within the room.
-            let words = unsafe { self.block.cast::<[u64; PREFIX / 8]>().read_unaligned() };
-            differs |= words.iter().fold(0, |sum, word| sum | (word ^ poison));
-        } else {
-            for at in 0..room / 8 {
-                // SAFETY: as above.
-                differs |= poison ^ unsafe { self.block.cast::<u64>().wrapping_add(at).read() };
-            }
+        let (room, words) = (self.room(), self.block.cast::<u64>());
+        if self.read() ^ self.mark != FREED {
+            return false;
         }
-        differs == 0
+        // SAFETY: as in `free`.
+        unsafe {
+            if room >= PREFIX {
+                let words = words.cast::<[u64; PREFIX / 8]>().read_unaligned();
+                return words.iter().fold(0, |sum, word| sum | (word ^ poison)) == 0;
+            }
+            words.read() == poison
+                && (room <= 8 || words.add(1).read() == poison && words.add(2).read() == poison)
+                && (room <= 24 || words.add(3).read() == poison && words.add(4).read() == poison)
+                && (room <= 40 || words.add(5).read() == poison && words.add(6).read() == poison)
+        }
     }
 
     /// The place of the first byte of a free block that somebody wrote to; None if there is none.
@@ -255,6 +265,10 @@ impl Sealed {
     /// Removes the mark, so that the program does not find it in memory that becomes its own.
     pub(super) fn wipe(&self) {
         self.write(0);
+    }
+
+    pub(super) fn block(&self) -> *mut u8 {
+        self.block
     }
 
     /// The block's address.
