@@ -26,7 +26,7 @@ use crate::memblock::{GRANULE_SHIFT, MEMBLOCK, Memblock, TABLE_GRANULES, granule
 use crate::page::PageIndex;
 use crate::report::{Misuse, misuse};
 use crate::slab::size_class::{NR_SLAB_CLASSES, class_for};
-use crate::{thread, watch};
+use crate::{hardened, thread, watch};
 use core::ptr::null_mut;
 
 pub use crate::totals::{Totals, totals};
@@ -256,6 +256,10 @@ pub unsafe fn usable_size(p: *mut u8) -> usize {
 #[cold]
 #[inline(never)]
 fn malloc_slow(size: usize) -> *mut u8 {
+    // First of all, for while hardening is on every request takes this path.
+    if hardened::on() && size < hardened::GUARD_MIN {
+        return hardened::alloc_small(size);
+    }
     alloc_slow(16, size.max(1))
 }
 
@@ -286,6 +290,9 @@ unsafe fn free_not_small(p: *mut u8, class: usize, heap: *const Heap) {
 #[cold]
 #[inline(never)]
 fn free_slow(p: *mut u8) {
+    if hardened::on() {
+        return hardened::free(p);
+    }
     if watch::on() { watch::free(p) } else { block::free(p) }
 }
 

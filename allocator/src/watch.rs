@@ -103,15 +103,10 @@ fn alloc_slow(align: usize, size: usize, zeroes: bool) -> *mut u8 {
     address
 }
 
-/// Frees a block; null is allowed.
-#[inline]
-pub(crate) fn free(p: *mut u8) {
-    if hardened::on() { hardened::free(p) } else { free_slow(p) }
-}
-
+/// Frees a block that hardening has no part in; null is allowed.
 #[cold]
 #[inline(never)]
-fn free_slow(p: *mut u8) {
+pub(crate) fn free(p: *mut u8) {
     if !p.is_null() && config::get().zero_on_free {
         let Some(Found { place, size }) = block::find("free", p) else { return };
         // What an extent held is gone with its mapping.

@@ -37,7 +37,7 @@ use crate::extent::EXTENTS;
 use crate::heap::Heap;
 use crate::memblock::{GRANULE_SHIFT, MEMBLOCK, TABLE_GRANULES, granule};
 use crate::report::{Misuse, misuse};
-use crate::slab::size_class::{Class, NR_SLAB_CLASSES, class_for, class_of, size_of_class};
+use crate::slab::size_class::{Class, NR_SLAB_CLASSES, SIZES_CONST, class_for, size_of_class};
 use crate::slab::slab::SLAB_BYTES;
 use crate::thread;
 use crate::trim::reclaim;
@@ -47,10 +47,25 @@ use quarantine::Pen;
 use seal::{SLACK_MAX, Seal, Sealed, TRAILER};
 
 /// From this size on a block may get a guard page.
-const GUARD_MIN: usize = 64 << 10;
+pub(crate) const GUARD_MIN: usize = 64 << 10;
 
 /// Largest alignment of a block with a guard: then it still ends close to it.
 const GUARD_ALIGN_MAX: usize = 64;
+
+/// Class by `(size + TRAILER - 1) >> 4`. One table for all sizes of the fast path, where `size_class` has two: no choice.
+static CLASSES: [Class; 8192] = {
+    let mut table = [0; 8192];
+    let (mut at, mut class) = (0, 1);
+    while at < table.len() {
+        while (SIZES_CONST[class] as usize) < (at + 1) << 4 {
+            class += 1;
+        }
+        table[at] = class as Class;
+        at += 1;
+    }
+    table
+};
+const _: () = assert!((GUARD_MIN + TRAILER - 1) >> 4 < CLASSES.len());
 
 static ON: AtomicBool = AtomicBool::new(false);
 static ZERO: AtomicBool = AtomicBool::new(false);
@@ -79,8 +94,10 @@ pub(crate) fn alloc(align: usize, size: usize) -> *mut u8 {
 
 /// The path of nearly all allocations. Nothing is called in it but at its ends, so that no registers need be saved.
 #[inline(never)]
-fn alloc_small(size: usize) -> *mut u8 {
-    let class = class_of(size + TRAILER);
+pub(crate) fn alloc_small(size: usize) -> *mut u8 {
+    debug_assert!(size < GUARD_MIN);
+    // The mask changes nothing; it spares the bounds check.
+    let class = CLASSES[((size + TRAILER - 1) >> 4) & (CLASSES.len() - 1)];
     // SAFETY: this thread's heap, or a sentinel, which has no quarantine; quarantines are never unmapped.
     let Some(q) = (unsafe { (*heap_pointer()).quarantine.get().as_ref() }) else {
         return alloc_class_slow(class, size);
@@ -92,7 +109,7 @@ fn alloc_small(size: usize) -> *mut u8 {
         return alloc_looking(size, pen, place);
     }
     pen.take(place);
-    sealed.seal(pen.slot() - TRAILER - size);
+    sealed.seal(sealed.room() - size);
     sealed.block()
 }
 
@@ -238,8 +255,8 @@ fn free_in_slot(p: *mut u8, class: Class) {
     }
     sealed.free();
     let pen = q.pen(class);
-    if !q.add(pen, p) {
-        q.add_to_full(pen, p);
+    if !pen.add(p) {
+        pen.add_to_full(p);
     }
 }
 
@@ -263,8 +280,8 @@ fn free_looking(p: *mut u8, class: Class) {
         sealed.poison_more();
     }
     let pen = q.pen(class);
-    if !q.add(pen, p) {
-        q.add_to_full(pen, p);
+    if !pen.add(p) {
+        pen.add_to_full(p);
     }
 }
 

@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! in use  | block (size) ........................ | mark, 8 bytes of the slack | ... | mark ^ slack in each 16 bits |
-//! free    | poison, 64 bytes ............................................. | ... | mark ^ FREED                  |
+//! free    | poison, 32 bytes ............................................. | ... | mark ^ FREED                  |
 //! ```
 //!
 //! The *mark* is a keyed hash of the block's address, so neither its bytes nor those of another block can be put there by
@@ -28,11 +28,11 @@ use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 pub(super) const TRAILER: usize = 8;
 
 /// Bytes at the start of every freed block that are poisoned: what programs write to after a free is mostly the first fields of
-/// a structure. One cache line.
-pub(super) const PREFIX: usize = 64;
+/// a structure.
+pub(super) const PREFIX: usize = 32;
 
 /// Bytes poisoned in one of `hardened_sample` freed blocks, so that a write anywhere in it is seen sometimes.
-pub(super) const FULL: usize = 4096;
+pub(super) const FULL: usize = 1024;
 
 /// Largest slack a trailer can name.
 pub(super) const SLACK_MAX: usize = u16::MAX as usize;
@@ -196,12 +196,6 @@ impl Sealed {
                 if room > 8 {
                     words.add(1).cast::<[u64; 2]>().write_unaligned([poison; 2]);
                 }
-                if room > 24 {
-                    words.add(3).cast::<[u64; 2]>().write_unaligned([poison; 2]);
-                }
-                if room > 40 {
-                    words.add(5).cast::<[u64; 2]>().write_unaligned([poison; 2]);
-                }
             }
         }
         self.write(self.mark ^ FREED);
@@ -231,13 +225,9 @@ impl Sealed {
         // SAFETY: as in `free`.
         unsafe {
             if room >= PREFIX {
-                let words = words.cast::<[u64; PREFIX / 8]>().read_unaligned();
-                return words.iter().fold(0, |sum, word| sum | (word ^ poison)) == 0;
+                return (0..PREFIX / 8).all(|at| words.add(at).read_unaligned() == poison);
             }
-            words.read() == poison
-                && (room <= 8 || words.add(1).read() == poison && words.add(2).read() == poison)
-                && (room <= 24 || words.add(3).read() == poison && words.add(4).read() == poison)
-                && (room <= 40 || words.add(5).read() == poison && words.add(6).read() == poison)
+            words.read() == poison && (room <= 8 || words.add(1).read() == poison && words.add(2).read() == poison)
         }
     }
 
