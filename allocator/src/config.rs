@@ -271,7 +271,7 @@ pub static KEYS: &[Key] = &[
     Key {
         name: "hardened_sample",
         default: "64",
-        meaning: "if hardened: one of so many blocks of 64 KiB and more gets a guard page, one of so many freed is checked further",
+        meaning: "if hardened: one of so many freed blocks is checked further, one of 16 times so many of 64 KiB and more gets a guard page",
         value: Value::Number(1, 1_000_000, |c, v| c.hardened_sample = v as u32),
     },
     Key {

@@ -260,6 +260,11 @@ fn malloc_slow(size: usize) -> *mut u8 {
     if hardened::on() && size < hardened::GUARD_MIN {
         return hardened::alloc_small(size);
     }
+    malloc_slower(size)
+}
+
+#[inline(never)]
+fn malloc_slower(size: usize) -> *mut u8 {
     alloc_slow(16, size.max(1))
 }
 

@@ -11,7 +11,8 @@
 //! | run | sealed | marked, poisoned, one of four that wait; larger than 4 MiB: back at once |
 //! | extent | sealed, and a guard page behind it | unmapped: any access faults |
 //!
-//! One of `hardened_sample` blocks of 64 KiB and more is made an extent for the guard's sake. Should there be 4,096 guards
+//! Of the blocks of 64 KiB and more that are no extents, one in 16 times `hardened_sample` is made one for the guard's sake (at
+//! a sample below 16 one in its square, so that 1 means all). Should there be 4,096 guards
 //! already, or the kernel refuse one, the block is sealed only. A block with a guard ends at it as closely as its alignment
 //! allows, so its trailer lies before it.
 //!
@@ -48,6 +49,9 @@ use seal::{SLACK_MAX, Seal, Sealed, TRAILER};
 
 /// From this size on a block may get a guard page.
 pub(crate) const GUARD_MIN: usize = 64 << 10;
+
+/// So much rarer than further checks are guards: each costs three system calls.
+const GUARD_RARER: u32 = 16;
 
 /// Largest alignment of a block with a guard: then it still ends close to it.
 const GUARD_ALIGN_MAX: usize = 64;
@@ -214,7 +218,8 @@ fn alloc_large(align: usize, size: usize) -> Block {
 /// Whether a block of this size gets a guard: what will be an extent anyway, and some others.
 fn is_guarded(size: usize) -> bool {
     let sample = SAMPLE.load(Relaxed);
-    block::is_extent(size + TRAILER) || quarantine().is_some_and(|q| q.below(sample) == 0)
+    block::is_extent(size + TRAILER)
+        || quarantine().is_some_and(|q| q.below(sample) == 0 && q.below(sample.min(GUARD_RARER)) == 0)
 }
 
 /// Bytes of the slot a block lies in, at the end of which its trailer is.

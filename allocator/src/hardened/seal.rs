@@ -144,7 +144,8 @@ impl Sealed {
     pub(super) fn look(&self) -> Seal {
         let found = self.read() ^ self.mark;
         let slack = found & 0xffff;
-        if found != slack.wrapping_mul(LANES) {
+        // Four equal parts.
+        if found != found.rotate_left(16) {
             return if found & !(FREED | FREED_FULL) == 0 { Seal::Freed } else { Seal::Broken };
         }
         // SAFETY: as in `seal`; the trailer is valid, so the slack is what was written then.
