@@ -107,6 +107,7 @@ fn alloc_slow(align: usize, size: usize, zeroes: bool) -> *mut u8 {
 #[cold]
 #[inline(never)]
 pub(crate) fn free(p: *mut u8) {
+    level(); // a wrong pointer may be all that came so far
     if !p.is_null() && config::get().zero_on_free {
         let Some(Found { place, size }) = block::find("free", p) else { return };
         // What an extent held is gone with its mapping.
@@ -120,7 +121,11 @@ pub(crate) fn free(p: *mut u8) {
 
 /// Finds a block by its address; None, and a report, if there is none. Its size is what the program may use.
 pub(crate) fn find(call: &str, p: *mut u8) -> Option<Found> {
-    if hardened::on() { hardened::find(call, p) } else { block::find(call, p) }
+    if hardened::on() {
+        return hardened::find(call, p);
+    }
+    level(); // as in `free`
+    block::find(call, p)
 }
 
 /// Makes a block longer or shorter where it is, or null: then it must be copied.

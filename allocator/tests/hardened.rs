@@ -111,7 +111,7 @@ fn overflows() {
 }
 
 fn guards() {
-    for size in [64 << 10, 100_000, 1 << 20, EXTENT] {
+    for size in [80_000, 100_000, 1 << 20, EXTENT] {
         assert_eq!(size % 16, 0);
         // SAFETY: misuse.
         let behind = || unsafe { malloc(size).add(size).write_volatile(1) };
@@ -196,9 +196,8 @@ fn double_frees() {
             });
             reports(&format!("realloc moved it, {size}"), words, || {
                 let p = malloc(size);
-                let blocker = malloc(size);
-                assert_ne!(realloc(p, size * 3 + 4000), p);
-                free(blocker);
+                // To another engine or class: it cannot stay.
+                assert_ne!(realloc(p, if size == 1 { 4000 } else { 1 }), p);
                 free(p);
             });
             reports(&format!("in another thread, {size}"), words, || {
