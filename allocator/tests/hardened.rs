@@ -292,7 +292,7 @@ fn correct_program() {
     for align in [32, 64, 512, 4096, 65_536, 1 << 21] {
         for size in [0, 1, 100, 70_000, 300_000] {
             let p = memalign(align, size);
-            assert!(!p.is_null() && p.addr() % align == 0);
+            assert!(!p.is_null() && p.addr().is_multiple_of(align));
             // SAFETY: freed once.
             unsafe {
                 p.write_bytes(1, size);
@@ -308,7 +308,8 @@ fn correct_program() {
 /// Freed memory holds zeroes until it is used again.
 fn freed_memory_is_zero(readable: &[usize]) {
     for &size in readable {
-        let frees: [(&str, fn(*mut u8, usize)); 4] = [
+        type FreeIt = fn(*mut u8, usize);
+        let frees: [(&str, FreeIt); 4] = [
             // SAFETY: in all of them a block of this size, freed once.
             ("free", |p, _| unsafe { free(p) }),
             ("free_sized", |p, size| unsafe { free_sized(p, size) }),
