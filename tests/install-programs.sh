@@ -89,6 +89,7 @@ test)
     command -v psql >/dev/null 2>&1 || add postgresql-client
     need util-linux setpriv
     need strace strace
+    need golang-go go
     ;;
 compare)
     need_build

@@ -91,7 +91,7 @@ fn alloc_large(size: usize, align: usize) -> Block {
         return NO_BLOCK;
     }
     for attempt in 0..2 {
-        if let Some(block) = try_alloc_large(size, align) {
+        if let Some(block) = try_alloc_large(size, align, 0) {
             return block;
         }
         if attempt == 0 && !reclaim() {
@@ -103,7 +103,12 @@ fn alloc_large(size: usize, align: usize) -> Block {
     NO_BLOCK
 }
 
-fn try_alloc_large(size: usize, align: usize) -> Option<Block> {
+/// A block of any size in pages of its own, so that its free takes the slow path. If these are a run, its tag bears `mark`.
+pub(crate) fn alloc_apart(align: usize, size: usize, mark: u8) -> Option<Block> {
+    if size > REQUEST_MAX || align > REQUEST_MAX { None } else { try_alloc_large(size, align, mark) }
+}
+
+fn try_alloc_large(size: usize, align: usize, mark: u8) -> Option<Block> {
     if align > RUN_MAX || size > RUN_MAX && size > EXTENTS.threshold() {
         return extent(size, align);
     }
@@ -114,7 +119,7 @@ fn try_alloc_large(size: usize, align: usize) -> Option<Block> {
     };
     let page = MEMBLOCK.page_map();
     page.page(run.start).n.store(pages as u16, Relaxed);
-    page.page(run.start).set_tag(Tag::new(Kind::Run, 0, 0));
+    page.page(run.start).set_tag(Tag::new(Kind::Run, 0, mark));
     Some(Block { address: MEMBLOCK.address_of(run.start), zeroed: run.zeroed })
 }
 

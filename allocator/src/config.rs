@@ -287,7 +287,7 @@ pub static KEYS: &[Key] = &[
     Key {
         name: "leaks",
         default: "false",
-        meaning: "the profile is followed by a report, on stderr, of what was never freed",
+        meaning: "a report at exit, on stderr, of what was never freed, from samples as `profile` takes them",
         value: Value::Flag(|c, v| c.leaks = v),
     },
     Key {

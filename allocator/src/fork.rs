@@ -10,6 +10,7 @@ use crate::extent::EXTENTS;
 use crate::kmem::table;
 use crate::lock::Lock;
 use crate::memblock::MEMBLOCK;
+use crate::profile::table::TABLE;
 use crate::registry::REGISTRY;
 use crate::zone::node;
 
@@ -43,6 +44,7 @@ fn for_each_inner_lock(mut each: impl FnMut(&Lock)) {
     }
     each(MEMBLOCK.lock());
     each(EXTENTS.lock());
+    each(TABLE.lock());
 }
 
 unsafe extern "C" fn prepare() {

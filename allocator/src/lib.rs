@@ -18,6 +18,7 @@
 //! |---|---|---|
 //! | [`malloc`] | the entry points; the hot path begins and ends here | `kmalloc` |
 //! | `watch` | what some users want to happen at every call | |
+//! | [`profile`] | which code allocates how much, from samples | |
 //! | `block` | which engine serves a request; what an address is | |
 //! | `thread`, `registry` | a thread's heap from its first allocation to its end; all heaps | |
 //! | `thread_heap`, `heap` | a heap's sheaves: how they are filled and emptied; the part the hot paths touch | per-CPU sheaves |
@@ -73,6 +74,8 @@ mod models;
 mod os;
 #[cfg(not(loom))]
 mod page;
+#[cfg(not(loom))]
+pub mod profile;
 #[cfg(not(loom))]
 mod registry;
 #[cfg(not(loom))]

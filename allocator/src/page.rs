@@ -54,7 +54,7 @@ pub(crate) enum Kind {
     Chunk = 3,
     /// A free chunk of the bins; fields as for `Chunk`.
     FreeChunk = 4,
-    /// A run of whole pages in use; `n` is their number, `b` the migrate type.
+    /// A run of whole pages in use; `n` is their number; `b` is 1 if the heap profile has it (`profile`).
     Run = 5,
     /// Pages the allocator itself uses (heaps).
     Reserved = 6,

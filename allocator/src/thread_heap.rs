@@ -26,6 +26,7 @@ use crate::heap::{ABOVE_NULL, Heap, NR_SHEAVES};
 use crate::kmem::sheaf::Sheaves;
 use crate::kmem::table::{HEAP_BYTES, HEAPS};
 use crate::lock::Lock;
+use crate::profile::sampler::Sampler;
 use crate::slab::size_class::{
     CAPACITIES, Class, MEDIUM_CLASSES, NR_CLASSES, NR_SLAB_CLASSES, NR_SLOTS, OFFSETS, SHEAF_MAX, SMALL_CLASSES,
 };
@@ -57,6 +58,8 @@ pub(crate) struct ThreadHeap {
     pub(crate) in_use: AtomicBool,
     /// Guards the sheaves of typed caches where their protocol (`kmem/sheaf.rs`) says so.
     pub(crate) sheaf_lock: Lock,
+    /// Counts the bytes to the next sample of the heap profile.
+    pub(crate) sampler: Sampler,
     current: [Cell<*mut Slab>; NR_SLAB_CLASSES + 1],
     direct_frees: [Cell<u8>; NR_SLAB_CLASSES + 1],
     slots: [UnsafeCell<*mut u8>; NR_SLOTS],

@@ -17,6 +17,7 @@
 use crate::block::{self, Block, Found};
 use crate::config::{self, Config};
 use crate::extent::EXTENTS;
+use crate::profile;
 use core::ptr::null_mut;
 use core::sync::atomic::{
     AtomicU8,
@@ -66,6 +67,7 @@ fn apply(config: &Config) {
     }
     let everything = config.zero_on_free || SHADOW;
     let level = if everything { Level::Everything } else { Level::Nobody };
+    let level = level.max(if config.profile || config.leaks { Level::Sizes } else { Level::Nobody });
     LEVEL.store(level as u8, Release);
 }
 
@@ -78,7 +80,7 @@ pub(crate) fn alloc(align: usize, size: usize, zeroes: bool) -> *mut u8 {
     #[cfg(any(feature = "valgrind", feature = "asan"))]
     return crate::shadow::alloc(align, size, zeroes);
     #[allow(unreachable_code)]
-    let Block { address, zeroed } = block::alloc(align, size);
+    let Block { address, zeroed } = profile::alloc(align, size).unwrap_or_else(|| block::alloc(align, size));
     if zeroes && !zeroed && !address.is_null() {
         // SAFETY: a new block of at least this size.
         unsafe { address.write_bytes(0, size) };
@@ -98,6 +100,7 @@ pub(crate) fn free(p: *mut u8) {
         // SAFETY: a block in use, which its owner gives up.
         unsafe { p.write_bytes(0, size) };
     }
+    profile::forget(p);
     block::free(p);
 }
 
@@ -125,5 +128,5 @@ pub(crate) fn own(start: *mut u8, len: usize) {
 /// Makes a block longer or shorter where it is, or null: then it must be copied.
 #[cold]
 pub(crate) fn resize(p: *mut u8, block: Found, align: usize, size: usize) -> *mut u8 {
-    if level() == Level::Everything { null_mut() } else { block::resize(p, block, align, size) }
+    if level() == Level::Everything { null_mut() } else { profile::resize(p, block, align, size) }
 }

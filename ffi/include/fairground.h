@@ -70,6 +70,14 @@ struct fairground_totals {
 int fairground_get_totals(struct fairground_totals *out, size_t size) FAIRGROUND_NOTHROW;
 
 /*
+ * Writes the heap profile as it is now to a file, in pprof's format; a file that exists is replaced. At exit it is written
+ * anyway, to the file that FAIRGROUND_CONF names. See docs/profiling.md.
+ * Returns 0, EINVAL if path is NULL, ENODATA if no profile is being taken (FAIRGROUND_CONF has no profile:true), or the
+ * error number of the system call that failed.
+ */
+int fairground_profile_write(const char *path) FAIRGROUND_NOTHROW;
+
+/*
  * C23's sized free, for C libraries that do not declare it. ptr is NULL, or came from malloc, calloc or realloc
  * (free_sized), or from aligned_alloc (free_aligned_sized), and size and alignment are what was asked for; for calloc
  * the product. Anything else is undefined. Faster than free: the block's size need not be looked up.

@@ -4,9 +4,9 @@
 //! bytes of it: an old program goes on working with a newer library, and a newer program sees zeros for what an older
 //! library does not know.
 
-use core::ffi::{c_char, c_int};
+use core::ffi::{CStr, c_char, c_int};
 use core::ptr;
-use fairground_allocator::malloc as core_malloc;
+use fairground_allocator::{malloc as core_malloc, profile};
 
 /// The library's version, with the zero byte C wants.
 const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "\0");
@@ -58,4 +58,13 @@ pub(crate) unsafe fn store<T>(from: &T, out: *mut u8, size: usize) {
         ptr::copy_nonoverlapping(ptr::from_ref(from).cast::<u8>(), out, known);
         ptr::write_bytes(out.add(known), 0, size - known);
     }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn fairground_profile_write(path: *const c_char) -> c_int {
+    if path.is_null() {
+        return libc::EINVAL;
+    }
+    // SAFETY: the caller passes a text that ends with a zero byte.
+    profile::write(unsafe { CStr::from_ptr(path) }).map_or_else(|error| error.errno(), |()| 0)
 }
