@@ -153,6 +153,14 @@ test-tsan:
 	tests/sanitizers.sh thread
 
 # --------------------------------------------------------------------------------------
+STEPS += test-hardened
+.PHONY: test-hardened
+test-hardened:
+	@echo 'Correct programs on the hardened allocator: tests of the core, python, g++, git, node, redis (2 minutes)'
+	FAIRGROUND_CONF=hardened:true $(CARGO) test --locked -p fairground-allocator --test threads --test alignment_and_contents \
+		--test global_allocator_churn
+	FAIRGROUND_CONF=hardened:true $(CARGO) test --locked -p fairground-tests --test python --test gxx --test git --test node \
+		--test redis
 
 check-tests-can-fail: build
 	@echo 'The tests of real programs notice allocators that are wrong on purpose (20 minutes)'

@@ -10,6 +10,7 @@
 //! `thread_heap.rs`.
 
 use crate::arch;
+use crate::hardened::Quarantine;
 use crate::kmem::sheaf::Sheaves;
 use crate::slab::size_class::{CLASS_MAX, MEDIUM_ENTRIES, MEDIUM_SHIFT, SMALL_ENTRIES, SMALL_MAX, SMALL_SHIFT};
 use core::cell::Cell;
@@ -31,6 +32,8 @@ pub struct Heap {
     pub(crate) medium_classes: [u8; MEDIUM_ENTRIES],
     /// Sheaves of typed caches (`kmem/sheaf.rs`); null before the first is used, and in the sentinels for good.
     pub(crate) sheaves: AtomicPtr<Sheaves>,
+    /// What hardening keeps for the thread (`hardened/quarantine.rs`); null where there is none.
+    pub(crate) quarantine: Cell<*mut Quarantine>,
 }
 
 // `pop` and `push` take the heap's address for that of `top`.
@@ -59,6 +62,7 @@ const fn sentinel() -> Sentinel {
         small_classes: [0; SMALL_ENTRIES],
         medium_classes: [0; MEDIUM_ENTRIES],
         sheaves: AtomicPtr::new(null_mut()),
+        quarantine: Cell::new(null_mut()),
     })
 }
 

@@ -18,6 +18,7 @@
 //! |---|---|---|
 //! | [`malloc`] | the entry points; the hot path begins and ends here | `kmalloc` |
 //! | `watch` | what some users want to happen at every call | |
+//! | `hardened` | overflows, use after free and double frees, looked for at every call, for those who want it | |
 //! | [`profile`] | which code allocates how much, from samples | |
 //! | `block` | which engine serves a request; what an address is | |
 //! | `thread`, `registry` | a thread's heap from its first allocation to its end; all heaps | |
@@ -59,6 +60,8 @@ mod direct;
 mod extent;
 #[cfg(not(loom))]
 mod fork;
+#[cfg(not(loom))]
+mod hardened;
 #[cfg(not(loom))]
 mod heap;
 #[cfg(not(loom))]

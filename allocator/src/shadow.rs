@@ -50,7 +50,7 @@ pub(crate) fn alloc(align: usize, size: usize, zeroes: bool) -> *mut u8 {
     if p.is_null() {
         return p;
     }
-    let usable = block::find("malloc", p).size;
+    let Some(Found { size: usable, .. }) = block::find("malloc", p) else { return p }; // cannot be: just allocated
     show(p, usable);
     // SAFETY: a new block; its last word lies behind what the program gets.
     unsafe {
@@ -70,8 +70,10 @@ pub(crate) fn free(p: *mut u8) {
     if p.is_null() {
         return;
     }
-    let usable = block::find("free", p).size;
-    asked_for("free", p, usable);
+    let Some(Found { size: usable, .. }) = block::find("free", p) else { return };
+    if asked_for("free", p, usable).is_none() {
+        return;
+    }
     end(p);
     show(p.wrapping_add(usable - size_of::<usize>()), size_of::<usize>());
     // SAFETY: a block in use, which its owner gives up.
@@ -87,14 +89,14 @@ pub(crate) fn free(p: *mut u8) {
     }
 }
 
-/// A block in use, with the size that was asked for.
-pub(crate) fn find(call: &str, p: *mut u8) -> Found {
-    let found = block::find(call, p);
-    Found { size: asked_for(call, p, found.size), ..found }
+/// A block in use, with the size that was asked for; None, and a report, if there is none.
+pub(crate) fn find(call: &str, p: *mut u8) -> Option<Found> {
+    let found = block::find(call, p)?;
+    Some(Found { size: asked_for(call, p, found.size)?, ..found })
 }
 
-/// The size that was asked for; reports a block that was freed.
-fn asked_for(call: &str, p: *mut u8, usable: usize) -> usize {
+/// The size that was asked for; None, and a report, for a block that was freed.
+fn asked_for(call: &str, p: *mut u8, usable: usize) -> Option<usize> {
     let word = size_word(p, usable);
     show(word.cast(), size_of::<usize>());
     // SAFETY: the last word of a block that `alloc` made.
@@ -103,8 +105,9 @@ fn asked_for(call: &str, p: *mut u8, usable: usize) -> usize {
     if size > usable - RED {
         end(p); // valgrind knows more: where it was freed, and where allocated
         misuse(call, p.addr(), Misuse::DoubleFree { size: usable });
+        return None;
     }
-    size
+    Some(size)
 }
 
 fn size_word(p: *mut u8, usable: usize) -> *mut usize {
@@ -127,7 +130,7 @@ fn alloc_uncached(align: usize, size: usize) -> Block {
 
 /// Gives a block whose time has come to the engine it is from.
 fn release(p: *mut u8) {
-    let found = block::find("free", p);
+    let Some(found) = block::find("free", p) else { return };
     match (found.place, found.class()) {
         (_, Some(class)) => direct::give_back(class, &[p], Strictness::Report),
         // Others may map that place.

@@ -49,7 +49,7 @@ const _: () = assert!(COLOUR + size_of::<ThreadHeap>() <= HEAP_BYTES);
 /// A heap that belongs to a thread.
 #[repr(C)]
 pub(crate) struct ThreadHeap {
-    hot: Heap,
+    pub(crate) hot: Heap,
     pub(crate) node: &'static Node,
     /// Where its chunks come from: the bins of one of the node's arenas.
     bins: &'static Bins,
@@ -117,6 +117,11 @@ impl ThreadHeap {
         self.node
     }
 
+    /// Where its chunks come from.
+    pub(crate) fn bins(&self) -> &'static Bins {
+        self.bins
+    }
+
     /// Pops from a class's sheaf; null if it is empty. Nulls that a sized free of null pushed are dropped: they hide what is
     /// below them from the fast path.
     pub(crate) fn pop(&self, class: Class) -> *mut u8 {
@@ -147,9 +152,11 @@ impl ThreadHeap {
         }
     }
 
+    /// Takes up to `want` objects out of slabs; 0 if there is no memory. Fewer only come from the end of a slab.
+    ///
     /// # Safety
     /// There is room for `want` pointers at `out`.
-    unsafe fn take_from_slabs(&self, class: Class, out: *mut *mut u8, want: usize) -> usize {
+    pub(crate) unsafe fn take_from_slabs(&self, class: Class, out: *mut *mut u8, want: usize) -> usize {
         let cache = &self.node.caches[class as usize];
         let backing = SlabBacking { node: self.node, class };
         let current = &self.current[class as usize];
@@ -254,6 +261,7 @@ impl ThreadHeap {
 
     /// Empties all sheaves into slabs and bins, and lets go of the current slabs.
     pub(crate) fn give_everything_back(&self, strictness: Strictness) {
+        watch::give_everything_back(&self.hot, strictness);
         for class in 1..NR_CLASSES {
             let base = self.base(class as Class);
             let top = self.hot.top[class].get();
@@ -285,6 +293,7 @@ impl ThreadHeap {
     /// Looks at all that lies in the sheaves, without taking it out: reports what is not an object in use of its class, or
     /// is there twice. For the end of a process, which no flush may come before.
     pub(crate) fn check(&self) {
+        watch::check(&self.hot);
         for class in 1..NR_CLASSES {
             check_sheaf(class as Class, self.sheaf(class as Class));
         }

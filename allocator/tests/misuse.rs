@@ -380,8 +380,56 @@ fn cache_cases() -> Vec<Case> {
     cases
 }
 
+/// What a process can still do after a report: allocate blocks of every engine that are nobody else's.
+fn is_sound() {
+    let blocks: Vec<_> = SIZES.iter().flat_map(|&size| (0..10).map(move |_| (malloc(size), size))).collect();
+    for (number, &(block, size)) in blocks.iter().enumerate() {
+        // SAFETY: a new block of this size.
+        unsafe { block.write_bytes(number as u8, size) };
+    }
+    for (number, &(block, size)) in blocks.iter().enumerate() {
+        // SAFETY: as above; freed once.
+        unsafe {
+            assert!(
+                (0..size).step_by(1 + size / 64).chain([size - 1]).all(|at| *block.add(at) == number as u8),
+                "block {number} of {size} bytes is another's too"
+            );
+            free(block);
+        }
+    }
+    check_at_exit();
+}
+
+/// `misuse:report`: the same words, and the process goes on.
+fn reported() -> Vec<Case> {
+    let mut all: Vec<_> = cases()
+        .into_iter()
+        .chain(cache_cases())
+        .map(|case| case.configured("misuse:report").going_on(is_sound))
+        .collect();
+    let results = Case::new("calls with wrong pointers do nothing", None, || {
+        let block = block_among_others(100);
+        // SAFETY: misuse, which this configuration allows.
+        unsafe {
+            support::set_errno(0);
+            assert!(realloc(block.wrapping_add(16), 50).is_null());
+            assert_eq!(support::errno(), libc::EINVAL);
+            assert_eq!(usable_size(block.wrapping_add(16)), 0);
+            free(block.wrapping_add(16));
+            assert!(usable_size(block) >= 100);
+            free(block);
+        }
+    });
+    all.push(results.configured("misuse:report").going_on(is_sound));
+    let many =
+        Case::aborted("a thousand wrong pointers", &["100 wrong pointers were reported; no more will be"], || {
+            // SAFETY: as above.
+            (1..1001).for_each(|at| unsafe { free(std::ptr::without_provenance_mut(at * 16)) });
+        });
+    all.push(many.configured("misuse:report").going_on(is_sound));
+    all
+}
+
 fn main() -> ExitCode {
-    let mut cases = cases();
-    cases.extend(cache_cases());
-    support::run(cases)
+    support::run(cases().into_iter().chain(cache_cases()).chain(reported()).collect())
 }

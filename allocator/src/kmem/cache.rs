@@ -235,7 +235,10 @@ impl KmemCache {
                 Ok(found) => found,
                 // Named twice, and its slab went with the last object.
                 Err(_) if strictness == Strictness::Tolerate => continue,
-                Err(what) => cache_misuse(&self.recipe.name, object.addr(), what),
+                Err(what) => {
+                    cache_misuse(&self.recipe.name, object.addr(), what);
+                    continue;
+                }
             };
             if !core::ptr::eq(slab, run) {
                 self.settle(run, count, destruct);

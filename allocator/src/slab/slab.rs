@@ -257,6 +257,12 @@ impl Slab {
         if old & mask != 0 { Err(DoubleFree { bits: old & mask }) } else { Ok(()) }
     }
 
+    /// Which bits of one word of the bitmap stand for objects.
+    pub(crate) fn objects_in(&self, index: usize) -> u64 {
+        let n = (self.objects as usize).saturating_sub(index * 64).min(64);
+        if n == 0 { 0 } else { u64::MAX >> (64 - n) }
+    }
+
     /// Whether an object is free. A snapshot.
     pub(crate) fn is_free(&self, object: usize) -> bool {
         self.word(object / 64).load(Ordering::Relaxed) >> (object % 64) & 1 != 0

@@ -34,6 +34,8 @@ pub enum End {
     Success,
     /// By SIGABRT, with all of these on stderr (or one of several, separated by `|`).
     Abort(Vec<String>),
+    /// Normally, with all of these on stderr.
+    Reports(Vec<String>),
 }
 
 /// A process to run.
@@ -42,18 +44,39 @@ pub struct Case {
     limit: Option<(libc::__rlimit_resource_t, usize)>,
     body: Box<dyn Fn()>,
     end: End,
+    configuration: Option<&'static str>,
 }
 
 impl Case {
+    /// The same under a configuration.
+    pub fn configured(mut self, configuration: &'static str) -> Case {
+        self.name = format!("{} ({configuration})", self.name);
+        self.configuration = Some(configuration);
+        self
+    }
+
+    /// The same where the process goes on after the report, and then does `more`.
+    pub fn going_on(mut self, more: impl Fn() + 'static) -> Case {
+        let body = self.body;
+        self.body = Box::new(move || {
+            body();
+            more();
+        });
+        if let End::Abort(words) = self.end {
+            self.end = End::Reports(words);
+        }
+        self
+    }
+
     /// A case that ends normally, under a limit if one is given.
     pub fn new(name: &str, limit: Option<(libc::__rlimit_resource_t, usize)>, body: impl Fn() + 'static) -> Case {
-        Case { name: name.into(), limit, body: Box::new(body), end: End::Success }
+        Case { name: name.into(), limit, body: Box::new(body), end: End::Success, configuration: None }
     }
 
     /// A case that must be aborted with these words on stderr.
     pub fn aborted(name: &str, words: &[&str], body: impl Fn() + 'static) -> Case {
         let words = words.iter().map(|&word| word.into()).collect();
-        Case { name: name.into(), limit: None, body: Box::new(body), end: End::Abort(words) }
+        Case { name: name.into(), limit: None, body: Box::new(body), end: End::Abort(words), configuration: None }
     }
 }
 
@@ -118,6 +141,9 @@ fn start(number: usize, case: &Case) -> Output {
         None => Command::new(program),
     };
     command.env(VARIABLE, number.to_string()).stdin(std::process::Stdio::null());
+    if let Some(configuration) = case.configuration {
+        command.env("FAIRGROUND_CONF", configuration);
+    }
     command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
     let limit = case.limit;
     // SAFETY: between fork and exec only system calls are made.
@@ -153,10 +179,9 @@ fn check(case: &Case, output: &Output) -> Result<(), String> {
     match &case.end {
         End::Success if output.status.success() => Ok(()),
         End::Success => Err(printed()),
-        End::Abort(words) => {
-            if output.status.signal() != Some(libc::SIGABRT) {
-                return Err(format!("not aborted: {}", printed()));
-            }
+        End::Abort(_) if output.status.signal() != Some(libc::SIGABRT) => Err(format!("not aborted: {}", printed())),
+        End::Reports(_) if !output.status.success() => Err(format!("did not go on: {}", printed())),
+        End::Abort(words) | End::Reports(words) => {
             // The address is not known beforehand: the case prints it.
             let address = String::from_utf8_lossy(&output.stdout).trim().to_string();
             let is_there = |word: &&String| word.split('|').any(|either| errors.contains(either));
