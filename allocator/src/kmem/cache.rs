@@ -415,8 +415,8 @@ impl Backing for ObjectSlabs<'_> {
             }
         }
         let start = slab_page(slab);
-        // SAFETY: as above. Zeroes are `Inside` tags.
-        unsafe { slab.cast::<u8>().write_bytes(0, size_of::<Slab>()) };
+        // SAFETY: as above.
+        unsafe { Slab::erase(slab) };
         node_of(start).zone.free_exact(start, SLAB_ORDER.pages());
     }
 }
