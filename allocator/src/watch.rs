@@ -103,10 +103,15 @@ fn alloc_slow(align: usize, size: usize, zeroes: bool) -> *mut u8 {
     address
 }
 
-/// Frees a block that hardening has no part in; null is allowed.
+/// Frees a block; null is allowed.
+#[inline]
+pub(crate) fn free(p: *mut u8) {
+    if hardened::on() { hardened::free(p) } else { free_slow(p) }
+}
+
 #[cold]
 #[inline(never)]
-pub(crate) fn free(p: *mut u8) {
+fn free_slow(p: *mut u8) {
     level(); // a wrong pointer may be all that came so far
     if !p.is_null() && config::get().zero_on_free {
         let Some(Found { place, size }) = block::find("free", p) else { return };
