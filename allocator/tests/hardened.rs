@@ -350,7 +350,8 @@ fn cases() -> Vec<Case> {
         case("a correct program", correct_program).configured("hardened:true"),
         case("a correct program", correct_program).configured("hardened:true,hardened_sample:1"),
         case("a correct program", correct_program).configured("hardened:true,zero_on_free:true"),
-        case("a correct program, and what it freed", zero).configured("hardened:true,zero_on_free:true"),
+        case("a correct program, and what it freed", zero)
+            .configured("hardened:true,zero_on_free:true,hardened_sample:1000000"),
         case("what is freed holds zeroes", zero).configured("zero_on_free:true"),
         Case::aborted("going on after an overflow", &["overflow: the bytes behind"], || {
             let p = malloc(100);
