@@ -10,6 +10,7 @@ use crate::bins::{self, Around, chunk_class};
 use crate::direct::{self, Strictness};
 use crate::extent::EXTENTS;
 use crate::heap::Heap;
+use crate::kmem;
 use crate::memblock::{MEMBLOCK, NodeId, granule};
 use crate::page::{Kind, PageIndex, Tag};
 use crate::report::{Misuse, misuse};
@@ -18,7 +19,7 @@ use crate::slab::slab::SLAB_BYTES;
 use crate::thread;
 use crate::trim::reclaim;
 use crate::zone::buddy::{MigrateType, Order};
-use crate::zone::node::{node, node_of, slab_at};
+use crate::zone::node::{bins_of, node, node_of, slab_at};
 use core::ptr::null_mut;
 use core::sync::atomic::Ordering::Relaxed;
 
@@ -90,7 +91,7 @@ fn alloc_large(size: usize, align: usize) -> Block {
         return NO_BLOCK;
     }
     for attempt in 0..2 {
-        if let Some(block) = try_alloc_large(size, align) {
+        if let Some(block) = try_alloc_large(size, align, 0) {
             return block;
         }
         if attempt == 0 && !reclaim() {
@@ -102,7 +103,12 @@ fn alloc_large(size: usize, align: usize) -> Block {
     NO_BLOCK
 }
 
-fn try_alloc_large(size: usize, align: usize) -> Option<Block> {
+/// A block of any size in pages of its own, so that its free takes the slow path. If these are a run, its tag bears `mark`.
+pub(crate) fn alloc_apart(align: usize, size: usize, mark: u8) -> Option<Block> {
+    if size > REQUEST_MAX || align > REQUEST_MAX { None } else { try_alloc_large(size, align, mark) }
+}
+
+fn try_alloc_large(size: usize, align: usize, mark: u8) -> Option<Block> {
     if align > RUN_MAX || is_extent(size) {
         return extent(size, align);
     }
@@ -113,7 +119,7 @@ fn try_alloc_large(size: usize, align: usize) -> Option<Block> {
     };
     let page = MEMBLOCK.page_map();
     page.page(run.start).n.store(pages as u16, Relaxed);
-    page.page(run.start).set_tag(Tag::new(Kind::Run, 0, 0));
+    page.page(run.start).set_tag(Tag::new(Kind::Run, 0, mark));
     Some(Block { address: MEMBLOCK.address_of(run.start), zeroed: run.zeroed })
 }
 
@@ -134,8 +140,7 @@ pub(crate) fn resize(p: *mut u8, block: Found, align: usize, size: usize) -> *mu
         (Place::Slab(class), wanted) if wanted == Some(class) => p,
         (Place::Chunk(index), Some(wanted)) if wanted as usize > NR_SLAB_CLASSES => {
             let now = chunk_class(p.addr(), index);
-            let fits =
-                now == Some(wanted) || node_of(index).bins.resize(p.addr(), index, size_of_class(wanted), wanted);
+            let fits = now == Some(wanted) || bins_of(index).resize(p.addr(), index, size_of_class(wanted), wanted);
             if fits { p } else { null_mut() }
         }
         (Place::Run(index), None) if resize_run(index, block.size / PAGE, size.div_ceil(PAGE)) => p,
@@ -168,7 +173,7 @@ pub(crate) fn free(p: *mut u8) {
     let address = p.addr();
     let Some(index) = MEMBLOCK.index_of(address) else { return free_outside(p) };
     let class = MEMBLOCK.granule(index).load(Relaxed);
-    if class == granule::BINS {
+    if granule::is_bins(class) {
         return match chunk_class(address, index) {
             // SAFETY: this thread's heap or a sentinel; a chunk in use of this class.
             Some(class) if unsafe { Heap::push(heap_pointer(), class as usize, p) } => {}
@@ -182,6 +187,9 @@ pub(crate) fn free(p: *mut u8) {
             free_sized_slow(p, class);
         }
         return;
+    }
+    if class == granule::CACHE {
+        bad_pointer("free", address, index);
     }
     free_run(p, index);
 }
@@ -262,7 +270,7 @@ pub(crate) fn find(call: &str, p: *mut u8) -> Option<Found> {
         return found;
     };
     let class = MEMBLOCK.granule(index).load(Relaxed);
-    if class == granule::BINS && chunk_class(address, index).is_some() {
+    if granule::is_bins(class) && chunk_class(address, index).is_some() {
         return Some(Found { place: Place::Chunk(index), size: bins::chunk_size(index) });
     }
     if class as usize <= NR_SLAB_CLASSES && class != granule::NONE {
@@ -296,7 +304,10 @@ fn bad_pointer(call: &str, address: usize, index: PageIndex) {
         let what = if number * size == offset { Misuse::DoubleFree { size } } else { Misuse::Interior { start, size } };
         return misuse(call, address, what);
     }
-    let around = if class == granule::BINS { bins::chunk_around(address, index) } else { run_around(address, index) };
+    if class == granule::CACHE {
+        misuse(call, address, Misuse::OfCache { name: kmem::cache::name_at(index) });
+    }
+    let around = if granule::is_bins(class) { bins::chunk_around(address, index) } else { run_around(address, index) };
     let what = match around {
         Some(Around { start, size, free: true }) if start == address => Misuse::DoubleFree { size },
         Some(Around { start, size, free: false }) => Misuse::Interior { start, size },

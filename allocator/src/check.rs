@@ -34,27 +34,28 @@ impl Seen {
 /// Reports what in a sheaf is not an object in use of its class, or is there twice.
 pub(crate) fn check_sheaf(class: Class, objects: &[*mut u8]) {
     let size = size_of_class(class);
-    let expected = if class as usize > NR_SLAB_CLASSES { granule::BINS } else { class };
+    let medium = class as usize > NR_SLAB_CLASSES;
     let mut seen = Seen([0; 16]);
     let (mut granule_start, mut slab) = (0, null_mut::<Slab>());
     for (at, &object) in objects.iter().enumerate().filter(|(_, object)| !object.is_null()) {
         let address = object.addr();
-        if address & !(SLAB_BYTES - 1) != granule_start || expected == granule::BINS {
+        if address & !(SLAB_BYTES - 1) != granule_start || medium {
             let Some(index) = MEMBLOCK.index_of(address) else {
                 misuse("free", address, Misuse::Foreign);
                 continue;
             };
-            if MEMBLOCK.granule(index).load(Relaxed) != expected {
+            let byte = MEMBLOCK.granule(index).load(Relaxed);
+            if byte != class && !(medium && granule::is_bins(byte)) {
                 wrong_class(address, index, size);
                 continue;
             }
-            if expected == granule::BINS && bins::chunk_class(address, index) != Some(class) {
+            if medium && bins::chunk_class(address, index) != Some(class) {
                 misuse("free", address, Misuse::NotAllocated);
                 continue;
             }
             (granule_start, slab) = (address & !(SLAB_BYTES - 1), slab_at(index));
         }
-        if expected != granule::BINS {
+        if !medium {
             let offset = address - granule_start;
             let number = ((offset as u64 * RECIPROCALS[class as usize] as u64) >> 32) as usize;
             if number * size != offset {

@@ -3,12 +3,13 @@
 //! This is where the pointers a program freed meet the metadata, so where a wrong one shows at the latest.
 
 use crate::bins::{self, BadChunk};
+use crate::kmem;
 use crate::memblock::{MEMBLOCK, NodeId, granule};
 use crate::page::PageIndex;
 use crate::report::{Misuse, misuse};
 use crate::slab::size_class::{Class, NR_CLASSES, NR_SLAB_CLASSES, RECIPROCALS, size_of_class};
 use crate::slab::slab::{SLAB_BYTES, Slab};
-use crate::zone::node::{SlabBacking, node, node_of, slab_at};
+use crate::zone::node::{SlabBacking, bins_of, node, node_of, slab_at};
 use core::ptr::null_mut;
 use core::sync::atomic::Ordering::Relaxed;
 
@@ -26,7 +27,7 @@ pub(crate) fn alloc_direct(class: Class) -> *mut u8 {
     let Some(node) = node(NodeId(0)) else { return null_mut() };
     if class as usize > NR_SLAB_CLASSES {
         let mut found = null_mut();
-        node.bins.alloc(&node.zone, class, 1, |chunk| found = chunk.address);
+        node.bins[0].alloc(&node.zone, class, 1, |chunk| found = chunk.address);
         return found;
     }
     let cache = &node.caches[class as usize];
@@ -159,7 +160,8 @@ pub(crate) fn wrong_class(address: usize, index: PageIndex, claimed: usize) {
     let class = MEMBLOCK.granule(index).load(Relaxed);
     let what = match class {
         granule::NONE => Misuse::NotAllocated,
-        granule::BINS => Misuse::WrongSize { size: bins::chunk_size(index), claimed },
+        byte if granule::is_bins(byte) => Misuse::WrongSize { size: bins::chunk_size(index), claimed },
+        granule::CACHE => Misuse::OfCache { name: kmem::cache::name_at(index) },
         _ if (class as usize) < NR_CLASSES => Misuse::WrongSize { size: size_of_class(class), claimed },
         _ => Misuse::NotAllocated,
     };
@@ -169,7 +171,7 @@ pub(crate) fn wrong_class(address: usize, index: PageIndex, claimed: usize) {
 fn give_back_chunk(chunk: *mut u8, class: Class, strictness: Strictness) {
     let address = chunk.addr();
     let Some(index) = MEMBLOCK.index_of(address) else { return misuse("free", address, Misuse::Foreign) };
-    if MEMBLOCK.granule(index).load(Relaxed) != granule::BINS {
+    if !granule::is_bins(MEMBLOCK.granule(index).load(Relaxed)) {
         // Otherwise as in `give_back`.
         if strictness == Strictness::Report {
             wrong_class(address, index, size_of_class(class));
@@ -177,7 +179,7 @@ fn give_back_chunk(chunk: *mut u8, class: Class, strictness: Strictness) {
         return;
     }
     let node = node_of(index);
-    match node.bins.free(&node.zone, address, index) {
+    match bins_of(index).free(&node.zone, address, index) {
         Ok(()) => {}
         Err(_) if strictness == Strictness::Tolerate => {}
         Err(BadChunk::Free) => misuse("free", address, Misuse::DoubleFree { size: size_of_class(class) }),

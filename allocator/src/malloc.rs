@@ -26,6 +26,7 @@ use crate::memblock::{GRANULE_SHIFT, MEMBLOCK, Memblock, TABLE_GRANULES, granule
 use crate::page::PageIndex;
 use crate::report::{Misuse, misuse};
 use crate::slab::size_class::{NR_SLAB_CLASSES, class_for};
+use crate::zone::node::set_arenas;
 use crate::{hardened, thread, watch};
 use core::ptr::null_mut;
 
@@ -278,7 +279,7 @@ fn alloc_slow(align: usize, size: usize) -> *mut u8 {
 #[cold]
 #[inline(never)]
 unsafe fn free_not_small(p: *mut u8, class: usize, heap: *const Heap) {
-    if class != granule::BINS as usize {
+    if !granule::is_bins(class as u8) {
         return free_slow(p);
     }
     let base = MEMBLOCK.base();
@@ -315,6 +316,9 @@ pub enum Knob {
     MmapThreshold,
     /// Free memory in bytes kept before it is given back.
     TrimThreshold,
+    /// Sets of bins that threads which begin to allocate are spread over: 0 for the configured number, and 4 at most,
+    /// whatever more is said.
+    ArenaMax,
     /// Number of mappings; accepted, and without effect.
     MmapMax,
     /// Byte to fill freed memory with; accepted, and without effect.
@@ -325,6 +329,10 @@ pub enum Knob {
 pub fn set_knob(knob: Knob, value: usize) -> bool {
     match knob {
         Knob::MmapThreshold => EXTENTS.set_threshold(value),
+        Knob::ArenaMax => {
+            set_arenas(value);
+            true
+        }
         Knob::TrimThreshold | Knob::MmapMax | Knob::Perturb => true,
     }
 }

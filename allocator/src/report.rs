@@ -8,6 +8,7 @@
 //! in doubt is lost, never handed out. That needs every free to be checked at once, so frees are watched then (`watch.rs`).
 
 use crate::config::{self, OnMisuse};
+use crate::kmem::error::CacheName;
 use crate::os::map::write_all;
 use crate::text::Text;
 use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
@@ -37,6 +38,10 @@ pub(crate) enum Misuse {
     DoubleFree { size: usize },
     /// A sized call named another size than the block has.
     WrongSize { size: usize, claimed: usize },
+    /// In a slab of a typed cache, and given to another or to `malloc`'s relatives.
+    OfCache { name: CacheName },
+    /// In memory of `malloc`'s, and given to a typed cache.
+    OfMalloc,
     /// The bytes behind the block have changed; its slot has room for `room` bytes.
     Overflow { room: usize },
     /// The block was freed, and has been written to since, at `offset`; its slot has room for `room` bytes.
@@ -47,6 +52,17 @@ pub(crate) enum Misuse {
 #[cold]
 #[inline(never)]
 pub(crate) fn misuse(call: &str, address: usize, what: Misuse) {
+    report(address, what, |text| _ = text.text(call));
+}
+
+/// Reports a misused pointer that was given to a typed cache, and aborts unless the configuration says to go on.
+#[cold]
+#[inline(never)]
+pub(crate) fn cache_misuse(cache: &CacheName, address: usize, what: Misuse) {
+    report(address, what, |text| _ = text.text("cache ").text(cache.as_str()).text(": free"));
+}
+
+fn report(address: usize, what: Misuse, call: impl FnOnce(&mut Text)) {
     static REPORTED: AtomicU32 = AtomicU32::new(0);
     let goes_on = config::get().misuse == OnMisuse::Report;
     if goes_on {
@@ -63,7 +79,8 @@ pub(crate) fn misuse(call: &str, address: usize, what: Misuse) {
         }
     }
     line(|text| {
-        text.text(call).text("(").hex(address).text("): ");
+        call(text);
+        text.text("(").hex(address).text("): ");
         describe(text, address, what);
     });
     if !goes_on {
@@ -96,6 +113,11 @@ fn describe(text: &mut Text, address: usize, what: Misuse) {
             .text(" bytes, but its size class has ")
             .number(size)
             .text(" bytes"),
+        Misuse::OfCache { name } => text
+            .text("belongs to the cache ")
+            .text(name.as_str())
+            .text(": free it with that cache (fairground_cache_free; in Rust drop its handle, or free_raw)"),
+        Misuse::OfMalloc => text.text("not an object of a typed cache; it lies in memory of malloc's: free it with free"),
         Misuse::Overflow { room } => text
             .text("overflow: the bytes behind the block have been written to (its place has room for ")
             .number(room)

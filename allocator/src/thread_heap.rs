@@ -19,22 +19,23 @@
 //! objects above it become reachable for others, so that at any moment what lies in `[base, top)` belongs to nobody else;
 //! an interrupted step can lose a batch, or name an object twice, but cannot name a live one. `fork.rs` returns them.
 
-use crate::bins;
+use crate::bins::{self, Bins};
 use crate::check::check_sheaf;
 use crate::direct::{Strictness, give_back};
 use crate::heap::{ABOVE_NULL, Heap, NR_SHEAVES};
-use crate::memblock::MEMBLOCK;
-use crate::page::{Kind, Tag};
+use crate::kmem::sheaf::Sheaves;
+use crate::kmem::table::{HEAP_BYTES, HEAPS};
+use crate::lock::Lock;
+use crate::profile::sampler::Sampler;
 use crate::slab::size_class::{
     CAPACITIES, Class, MEDIUM_CLASSES, NR_CLASSES, NR_SLAB_CLASSES, NR_SLOTS, OFFSETS, SHEAF_MAX, SMALL_CLASSES,
 };
 use crate::slab::slab::Slab;
 use crate::watch::{self, Level};
-use crate::zone::buddy::MigrateType;
 use crate::zone::node::{Node, SlabBacking, batch_of};
 use core::cell::{Cell, UnsafeCell};
 use core::ptr::null_mut;
-use core::sync::atomic::{AtomicBool, Ordering::*, compiler_fence};
+use core::sync::atomic::{AtomicBool, AtomicPtr, Ordering::*, compiler_fence};
 
 /// Frees of a class that a heap which never allocated from it passes straight to the slabs before it begins to cache.
 const DIRECT_FREES: u8 = 16;
@@ -43,15 +44,22 @@ const DIRECT_FREES: u8 = 16;
 /// else (first objects of slabs, large blocks), and a load from the same place in another page waits for such a store.
 const COLOUR: usize = 256;
 const _: () = assert!(COLOUR + size_of::<Heap>() <= 4096, "the hot part lies in one page");
+const _: () = assert!(COLOUR + size_of::<ThreadHeap>() <= HEAP_BYTES);
 
 /// A heap that belongs to a thread.
 #[repr(C)]
 pub(crate) struct ThreadHeap {
     pub(crate) hot: Heap,
     pub(crate) node: &'static Node,
+    /// Where its chunks come from: the bins of one of the node's arenas.
+    bins: &'static Bins,
     /// All heaps ever made, newest first; constant once linked.
     pub(crate) next: *mut ThreadHeap,
     pub(crate) in_use: AtomicBool,
+    /// Guards the sheaves of typed caches where their protocol (`kmem/sheaf.rs`) says so.
+    pub(crate) sheaf_lock: Lock,
+    /// Counts the bytes to the next sample of the heap profile.
+    pub(crate) sampler: Sampler,
     current: [Cell<*mut Slab>; NR_SLAB_CLASSES + 1],
     direct_frees: [Cell<u8>; NR_SLAB_CLASSES + 1],
     slots: [UnsafeCell<*mut u8>; NR_SLOTS],
@@ -59,17 +67,15 @@ pub(crate) struct ThreadHeap {
 
 /// A new heap; all its sheaves are empty and do not cache yet.
 pub(crate) fn make(node: &'static Node, next: *mut ThreadHeap) -> Option<*mut ThreadHeap> {
-    let pages = (COLOUR + size_of::<ThreadHeap>()).div_ceil(4096) as u32;
-    let got = node.zone.alloc_exact(pages, 1, MigrateType::Stack)?;
-    let page = MEMBLOCK.page_map();
-    page.page(got.start).set_tag(Tag::new(Kind::Reserved, 0, 0));
-    let heap = MEMBLOCK.address_of(got.start).wrapping_add(COLOUR).cast::<ThreadHeap>();
-    // SAFETY: our pages, aligned to a page and large enough; written field by field, for the slots should stay untouched
-    // (they are zero: fresh pages are, others are zeroed here).
+    let object = HEAPS.alloc_direct();
+    if object.is_null() {
+        return None;
+    }
+    let heap = object.wrapping_add(COLOUR).cast::<ThreadHeap>();
+    watch::own(heap.cast(), size_of::<ThreadHeap>());
+    // SAFETY: an object of ours, aligned to a page and large enough; written field by field, for the slots should stay
+    // untouched. They are zero, and so is all that is not written here: heaps never come back to their cache.
     unsafe {
-        if !got.zeroed {
-            heap.cast::<u8>().write_bytes(0, size_of::<ThreadHeap>());
-        }
         let h = &*heap;
         let level = watch::level();
         for class in 0..NR_SHEAVES {
@@ -84,6 +90,7 @@ pub(crate) fn make(node: &'static Node, next: *mut ThreadHeap) -> Option<*mut Th
             (&raw mut (*heap).hot.medium_classes).write(MEDIUM_CLASSES);
         }
         (&raw mut (*heap).node).write(node);
+        (&raw mut (*heap).bins).write(node.next_bins());
         (&raw mut (*heap).next).write(next);
         h.in_use.store(true, Relaxed);
     }
@@ -99,9 +106,20 @@ impl ThreadHeap {
         unsafe { self.slots.as_ptr().cast::<*mut u8>().cast_mut().add(offset) }
     }
 
+    /// The sheaves of typed caches, if this heap has used any.
+    #[inline]
+    pub(crate) fn sheaves(&self) -> &AtomicPtr<Sheaves> {
+        &self.hot.sheaves
+    }
+
     /// The heap's node.
     pub(crate) fn node(&self) -> &'static Node {
         self.node
+    }
+
+    /// Where its chunks come from.
+    pub(crate) fn bins(&self) -> &'static Bins {
+        self.bins
     }
 
     /// Pops from a class's sheaf; null if it is empty. Nulls that a sized free of null pushed are dropped: they hide what is
@@ -174,7 +192,7 @@ impl ThreadHeap {
         let want = (CAPACITIES[class as usize] as usize / 2).max(1);
         let mut first = None;
         let mut top = base;
-        self.node.bins.alloc(&self.node.zone, class, want, |chunk| {
+        self.bins.alloc(&self.node.zone, class, want, |chunk| {
             if first.is_none() {
                 first = Some(chunk);
             } else {
@@ -269,6 +287,7 @@ impl ThreadHeap {
                 unsafe { self.node.caches[class].let_go(slab, &backing) };
             }
         }
+        self.give_objects_back(strictness);
     }
 
     /// Looks at all that lies in the sheaves, without taking it out: reports what is not an object in use of its class, or
@@ -278,6 +297,7 @@ impl ThreadHeap {
         for class in 1..NR_CLASSES {
             check_sheaf(class as Class, self.sheaf(class as Class));
         }
+        self.check_objects();
     }
 
     /// Whether the program has freed this block into the sheaf of its class and not got it back since.

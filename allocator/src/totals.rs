@@ -34,7 +34,7 @@ pub fn totals() -> Totals {
         totals.mapped += zone.present * PAGE;
         totals.free += zone.free * PAGE;
         totals.dirty += zone.dirty_free * PAGE;
-        totals.free += node.bins.counts().1;
+        totals.free += node.bins.iter().map(|bins| bins.counts().1).sum::<usize>();
     }
     let (count, bytes) = EXTENTS.counts();
     totals.huge = bytes;

@@ -21,8 +21,8 @@ use crate::block::{self, Block, Found, Place};
 use crate::config::{self, Config, OnMisuse};
 use crate::direct::Strictness;
 use crate::extent::EXTENTS;
-use crate::hardened;
 use crate::heap::Heap;
+use crate::{hardened, profile};
 use core::ptr::null_mut;
 use core::sync::atomic::{
     AtomicU8,
@@ -37,6 +37,9 @@ pub(crate) enum Level {
     Sizes = 1,
     Everything = 2,
 }
+
+/// Whether this build tells valgrind or AddressSanitizer of every block (`shadow.rs`); then nobody else watches.
+const SHADOW: bool = cfg!(any(feature = "valgrind", feature = "asan"));
 
 /// The configuration has not been read.
 const UNREAD: u8 = 3;
@@ -67,11 +70,12 @@ fn apply(config: &Config) {
     if config.mmap_threshold != 0 {
         EXTENTS.set_threshold(config.mmap_threshold);
     }
-    if config.hardened {
+    if config.hardened && !SHADOW {
         hardened::turn_on(config);
     }
-    let everything = config.hardened || config.zero_on_free || config.misuse == OnMisuse::Report;
+    let everything = config.hardened || config.zero_on_free || config.misuse == OnMisuse::Report || SHADOW;
     let level = if everything { Level::Everything } else { Level::Nobody };
+    let level = level.max(if config.profile || config.leaks { Level::Sizes } else { Level::Nobody });
     LEVEL.store(level as u8, Release);
 }
 
@@ -92,10 +96,13 @@ pub(crate) fn alloc(align: usize, size: usize, zeroes: bool) -> *mut u8 {
 #[inline(never)]
 fn alloc_slow(align: usize, size: usize, zeroes: bool) -> *mut u8 {
     level();
+    #[cfg(any(feature = "valgrind", feature = "asan"))]
+    return crate::shadow::alloc(align, size, zeroes);
+    #[allow(unreachable_code)]
     if hardened::on() {
         return alloc(align, size, zeroes); // it was not known before
     }
-    let Block { address, zeroed } = block::alloc(align, size);
+    let Block { address, zeroed } = profile::alloc(align, size).unwrap_or_else(|| block::alloc(align, size));
     if zeroes && !zeroed && !address.is_null() {
         // SAFETY: a new block of at least this size.
         unsafe { address.write_bytes(0, size) };
@@ -113,6 +120,9 @@ pub(crate) fn free(p: *mut u8) {
 #[inline(never)]
 fn free_slow(p: *mut u8) {
     level(); // a wrong pointer may be all that came so far
+    #[cfg(any(feature = "valgrind", feature = "asan"))]
+    return crate::shadow::free(p);
+    #[allow(unreachable_code)]
     if !p.is_null() && config::get().zero_on_free {
         let Some(Found { place, size }) = block::find("free", p) else { return };
         // What an extent held is gone with its mapping.
@@ -121,16 +131,33 @@ fn free_slow(p: *mut u8) {
             unsafe { p.write_bytes(0, size) };
         }
     }
+    profile::forget(p);
     block::free(p);
 }
 
 /// Finds a block by its address; None, and a report, if there is none. Its size is what the program may use.
 pub(crate) fn find(call: &str, p: *mut u8) -> Option<Found> {
+    level(); // as in `free`
+    #[cfg(any(feature = "valgrind", feature = "asan"))]
+    return crate::shadow::find(call, p);
+    #[allow(unreachable_code)]
     if hardened::on() {
         return hardened::find(call, p);
     }
-    level(); // as in `free`
     block::find(call, p)
+}
+
+/// What watchers hold back from being handed out again is let go.
+pub(crate) fn let_go() {
+    #[cfg(any(feature = "valgrind", feature = "asan"))]
+    crate::shadow::empty_quarantine();
+}
+
+/// Memory that a program may have had becomes the allocator's own.
+pub(crate) fn own(start: *mut u8, len: usize) {
+    #[cfg(any(feature = "valgrind", feature = "asan"))]
+    crate::shadow::show(start, len);
+    let _ = (start, len);
 }
 
 /// Makes a block longer or shorter where it is, or null: then it must be copied.
@@ -142,7 +169,10 @@ pub(crate) fn resize(p: *mut u8, block: Found, align: usize, size: usize) -> *mu
     // What a run or chunk leaves behind must be zero before anybody else can get it, and yet be whole if it stays. Copied, the
     // block is zeroed as any that is freed.
     let leaves_a_part = size < block.size && matches!(block.place, Place::Chunk(_) | Place::Run(_));
-    if leaves_a_part && config::get().zero_on_free { null_mut() } else { block::resize(p, block, align, size) }
+    if SHADOW || leaves_a_part && config::get().zero_on_free {
+        return null_mut();
+    }
+    profile::resize(p, block, align, size)
 }
 
 /// A heap gives up all that it has.

@@ -7,7 +7,8 @@
 //! |---|---|
 //! | `M_MMAP_THRESHOLD`, `M_TRIM_THRESHOLD`, `M_MMAP_MAX`, `M_PERTURB` | the core's knob of that name; 0 if it refuses the value |
 //! | `M_MXFAST` | 1 if within 0 to 160 as in glibc, else 0; no effect (the sheaves have their own limits) |
-//! | `M_TOP_PAD`, `M_ARENA_MAX`, `M_ARENA_TEST`, `M_CHECK_ACTION` | 1; no effect: there are no arenas, and checks are always on |
+//! | `M_ARENA_MAX` | sets of bins for threads that begin to allocate; 0 for the configured number, 4 at most |
+//! | `M_TOP_PAD`, `M_ARENA_TEST`, `M_CHECK_ACTION` | 1; no effect: regions are small, and checks are always on |
 //! | anything else | 1, glibc's answer to parameters it does not know |
 //!
 //! The values are C ints. A negative one becomes a huge size, as in glibc: `M_TRIM_THRESHOLD` of -1 means 'never'.
@@ -20,6 +21,7 @@ const M_TRIM_THRESHOLD: c_int = -1;
 const M_MMAP_THRESHOLD: c_int = -3;
 const M_MMAP_MAX: c_int = -4;
 const M_PERTURB: c_int = -6;
+const M_ARENA_MAX: c_int = -8;
 
 /// glibc's MAX_FAST_SIZE on 64 bits: 80 * sizeof(size_t) / 4.
 const MAX_FAST_SIZE: c_int = 160;
@@ -30,6 +32,7 @@ fn set(parameter: c_int, value: c_int) -> c_int {
         M_MMAP_THRESHOLD => Knob::MmapThreshold,
         M_MMAP_MAX => Knob::MmapMax,
         M_PERTURB => Knob::Perturb,
+        M_ARENA_MAX if value >= 0 => Knob::ArenaMax,
         M_MXFAST => return c_int::from((0..=MAX_FAST_SIZE).contains(&value)),
         _ => return 1,
     };

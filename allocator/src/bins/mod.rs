@@ -37,7 +37,8 @@ const REGION: Order = Order::new(10);
 /// Regions of the first size before larger ones are made.
 const SMALL_REGIONS: u32 = 4;
 
-/// The bins of one node. The lock comes before the zone's.
+/// The bins of one arena: each node has as many as are configured, and each heap keeps to one of them. The lock comes before
+/// the zone's.
 pub(crate) struct Bins {
     lock: Lock,
     inner: UnsafeCell<Inner>,
@@ -46,6 +47,8 @@ pub(crate) struct Bins {
 struct Inner {
     arena: Arena,
     regions: u32,
+    /// What the granule bytes of its regions say.
+    granule: u8,
 }
 
 // SAFETY: `inner` is only touched under `lock`.
@@ -68,9 +71,12 @@ pub(crate) struct Chunk {
 }
 
 impl Bins {
-    pub(crate) fn new() -> Bins {
+    /// Empty bins of a node's n-th arena.
+    pub(crate) fn new(nth: usize) -> Bins {
+        debug_assert!(nth < granule::MAX_ARENAS);
         let arena = Arena::new(MEMBLOCK.page_map());
-        Bins { lock: Lock::new(), inner: UnsafeCell::new(Inner { arena, regions: 0 }) }
+        let inner = Inner { arena, regions: 0, granule: granule::BINS + nth as u8 };
+        Bins { lock: Lock::new(), inner: UnsafeCell::new(inner) }
     }
 
     /// The lock, for `fork.rs`.
@@ -164,7 +170,7 @@ impl Inner {
         };
         for granule_in_region in 0..order.pages() / 16 {
             // Release: whoever sees the byte, through a pointer or not, sees descriptors that make sense.
-            MEMBLOCK.granule(pages.start.add(granule_in_region * 16)).store(granule::BINS, Release);
+            MEMBLOCK.granule(pages.start.add(granule_in_region * 16)).store(self.granule, Release);
         }
         self.regions += 1;
         self.arena

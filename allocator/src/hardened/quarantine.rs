@@ -307,7 +307,7 @@ impl Pen {
             unsafe { heap.take_from_slabs(self.class, end, want) }
         } else {
             let mut got = 0;
-            heap.node().bins.alloc(&heap.node().zone, self.class, want, |chunk| {
+            heap.bins().alloc(&heap.node().zone, self.class, want, |chunk| {
                 // SAFETY: as above.
                 unsafe { *end.add(got) = chunk.address };
                 got += 1;

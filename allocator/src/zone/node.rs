@@ -1,6 +1,7 @@
 //! What belongs to one NUMA node: its zone, its bins, and its slab caches. Made on first use, kept for good.
 
 use crate::bins::Bins;
+use crate::config;
 use crate::lock::Lock;
 use crate::memblock::{GRANULE_SHIFT, MEMBLOCK, NODE_AREA, NodeId, granule};
 use crate::page::{Kind, PageIndex, Tag};
@@ -10,7 +11,7 @@ use crate::slab::slab::{OWN_WORDS, SLAB_BYTES, Slab};
 use crate::zone::Zone;
 use crate::zone::buddy::{MigrateType, Order};
 use core::sync::atomic::{
-    AtomicPtr,
+    AtomicPtr, AtomicU8,
     Ordering::{Acquire, Relaxed, Release},
 };
 
@@ -20,16 +21,39 @@ pub(crate) fn batch_of(class: Class) -> usize {
     CAPACITIES[class as usize].div_ceil(2) as usize
 }
 
-const SLAB_ORDER: Order = Order::new((GRANULE_SHIFT - 12) as u8);
+/// Pages of a slab.
+pub(crate) const SLAB_ORDER: Order = Order::new((GRANULE_SHIFT - 12) as u8);
 
 /// See the module's text.
 #[repr(C)]
 pub(crate) struct Node {
     pub(crate) id: NodeId,
     pub(crate) zone: Zone,
-    pub(crate) bins: Bins,
+    /// By arena; those beyond the configured number stay empty.
+    pub(crate) bins: [Bins; granule::MAX_ARENAS],
+    next_arena: AtomicU8,
     /// By size class; the first is unused.
     pub(crate) caches: [Cache; NR_SLAB_CLASSES + 1],
+}
+
+/// Arenas that new heaps are spread over, if `mallopt` has said so; else 0.
+static ARENAS: AtomicU8 = AtomicU8::new(0);
+
+/// Sets how many arenas new heaps are spread over; 0: as configured.
+pub(crate) fn set_arenas(arenas: usize) {
+    ARENAS.store(arenas.min(granule::MAX_ARENAS) as u8, Relaxed);
+}
+
+impl Node {
+    /// The bins for a new heap: those of each configured arena in turn.
+    pub(crate) fn next_bins(&self) -> &Bins {
+        let arenas = match ARENAS.load(Relaxed) {
+            0 => config::get().arenas,
+            set => set,
+        };
+        let nth = self.next_arena.fetch_add(1, Relaxed) % arenas;
+        &self.bins[nth as usize]
+    }
 }
 
 static NODES: [AtomicPtr<Node>; crate::memblock::MAX_NODES] =
@@ -49,6 +73,13 @@ pub(crate) fn node_of(index: PageIndex) -> &'static Node {
     let id = MEMBLOCK.node_of(index);
     // SAFETY: a page in use was given out by its node's zone, so the node exists.
     unsafe { &*NODES[id.0 as usize].load(Relaxed) }
+}
+
+/// The bins that a page in one of their regions belongs to.
+#[inline]
+pub(crate) fn bins_of(index: PageIndex) -> &'static Bins {
+    let nth = MEMBLOCK.granule(index).load(Relaxed).wrapping_sub(granule::BINS) as usize;
+    &node_of(index).bins[nth % granule::MAX_ARENAS]
 }
 
 /// The nodes that exist.
@@ -84,7 +115,8 @@ fn make(id: NodeId) -> Option<&'static Node> {
         place.write(Node {
             id,
             zone: Zone::new(id),
-            bins: Bins::new(),
+            bins: core::array::from_fn(Bins::new),
+            next_arena: AtomicU8::new(0),
             caches: core::array::from_fn(|_| Cache::new()),
         });
     }
@@ -144,8 +176,8 @@ impl Backing for SlabBacking<'_> {
 
     fn release(&self, slab: *mut Slab) {
         let start = slab_page(slab);
-        // SAFETY: retired, so the record is the caller's alone. Zeroes are `Inside` tags.
-        unsafe { slab.cast::<u8>().write_bytes(0, size_of::<Slab>()) };
+        // SAFETY: retired, so the record is the caller's alone.
+        unsafe { Slab::erase(slab) };
         self.node.zone.free_exact(start, SLAB_ORDER.pages());
     }
 }
