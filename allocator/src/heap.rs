@@ -85,6 +85,8 @@ impl Heap {
             if last < SMALL_MAX {
                 Some(*(*heap).small_classes.as_ptr().add(last >> SMALL_SHIFT) as usize)
             } else if last < CLASS_MAX {
+                // Small sizes first, without a jump; which of the two lies apart is otherwise left to chance.
+                core::hint::cold_path();
                 // Opaque, or the compiler merges both look-ups into one with a variable shift, two instructions longer.
                 Some(arch::opaque(*(*heap).medium_classes.as_ptr().add(last >> MEDIUM_SHIFT) as usize))
             } else {

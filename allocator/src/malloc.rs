@@ -296,9 +296,6 @@ unsafe fn free_not_small(p: *mut u8, class: usize, heap: *const Heap) {
 #[cold]
 #[inline(never)]
 fn free_slow(p: *mut u8) {
-    if hardened::on() {
-        return hardened::free(p);
-    }
     if watch::on() { watch::free(p) } else { block::free(p) }
 }
 

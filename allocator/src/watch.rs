@@ -110,10 +110,15 @@ fn alloc_slow(align: usize, size: usize, zeroes: bool) -> *mut u8 {
     address
 }
 
-/// Frees a block that hardening has no part in; null is allowed.
+/// Frees a block; null is allowed.
+#[inline]
+pub(crate) fn free(p: *mut u8) {
+    if hardened::on() { hardened::free(p) } else { free_slow(p) }
+}
+
 #[cold]
 #[inline(never)]
-pub(crate) fn free(p: *mut u8) {
+fn free_slow(p: *mut u8) {
     level(); // a wrong pointer may be all that came so far
     #[cfg(any(feature = "valgrind", feature = "asan"))]
     return crate::shadow::free(p);

@@ -97,6 +97,7 @@ pub(crate) fn alloc(align: usize, size: usize) -> *mut u8 {
 }
 
 /// The path of nearly all allocations. Nothing is called in it but at its ends, so that no registers need be saved.
+#[cold]
 #[inline(never)]
 pub(crate) fn alloc_small(size: usize) -> *mut u8 {
     debug_assert!(size < GUARD_MIN);
@@ -233,6 +234,8 @@ fn slot_of(found: Found) -> usize {
 }
 
 /// Frees a block; null is allowed.
+#[cold]
+#[inline(never)]
 pub(crate) fn free(p: *mut u8) {
     let base = MEMBLOCK.base();
     let number = p.addr().wrapping_sub(base) >> GRANULE_SHIFT;
