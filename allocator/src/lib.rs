@@ -30,6 +30,7 @@
 //! | `memblock` | address space, and the tables that describe it | `memblock` |
 //! | `os`, `arch` | system calls; what differs between processors | |
 //! | [`config`] | `key:value,key:value`, read at the first allocation | |
+//! | [`stats`] | tables as the kernel has them, as text and JSON; at exit and on a signal | `/proc/*info` |
 //! | `trim`, `totals` | free memory back on request; totals | |
 //! | `fork`, `lock`, `report`, `text` | fork handlers; the lock and the lock order; errors on stderr, and text in general | |
 //!
@@ -71,6 +72,8 @@ mod registry;
 #[cfg(not(loom))]
 mod report;
 mod slab;
+#[cfg(not(loom))]
+pub mod stats;
 mod sync;
 #[cfg(not(loom))]
 mod text;

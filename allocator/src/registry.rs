@@ -3,7 +3,7 @@
 
 use crate::arch;
 use crate::direct::Strictness;
-use crate::lock::Lock;
+use crate::lock::{Lock, Patience};
 use crate::thread_heap::{ThreadHeap, make};
 use crate::zone::node::Node;
 use core::cell::UnsafeCell;
@@ -38,6 +38,20 @@ impl Registry {
         }
         *first = make(node, *first)?;
         Some(*first)
+    }
+
+    /// Calls `each` with every heap; None if the lock is taken and may not be waited for.
+    pub(crate) fn for_each(&self, patience: Patience, mut each: impl FnMut(&ThreadHeap)) -> Option<()> {
+        let _guard = self.lock.lock_if(patience)?;
+        // SAFETY: under the lock.
+        let mut heap = unsafe { *self.first.get() };
+        while !heap.is_null() {
+            // SAFETY: heaps are never unmapped.
+            let h = unsafe { &*heap };
+            each(h);
+            heap = h.next;
+        }
+        Some(())
     }
 
     /// In a child of fork, with all locks just released: returns what the threads it does not have held.
