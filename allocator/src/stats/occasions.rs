@@ -11,6 +11,10 @@ use crate::report;
 use crate::text::Text;
 use core::ffi::{c_int, c_void};
 use core::ptr::null_mut;
+use core::sync::atomic::{
+    AtomicBool,
+    Ordering::{Acquire, Release},
+};
 
 unsafe extern "C" {
     fn __cxa_atexit(call: extern "C" fn(*mut c_void), argument: *mut c_void, library: *mut c_void) -> c_int;
@@ -54,12 +58,30 @@ fn install(signal: c_int) {
     }
 }
 
+/// Somebody writes: what comes piece by piece must not be mixed with another's. Stays set from exit on.
+static WRITING: AtomicBool = AtomicBool::new(false);
+
+/// How often the exit lets others run, in case another thread's handler writes: long enough for it, and not for ever, for that
+/// thread may be stopped.
+const YIELDS: usize = 10_000;
+
 extern "C" fn at_exit(_: *mut c_void) {
+    for _ in 0..YIELDS {
+        if !WRITING.swap(true, Acquire) {
+            break;
+        }
+        // SAFETY: has no preconditions.
+        unsafe { syscall6(libc::SYS_sched_yield as usize, [0; 6]) };
+    }
     write(Patience::Wait);
 }
 
+/// A signal that comes while statistics are written is dropped: they are being written.
 extern "C" fn on_signal(_: c_int) {
-    write(Patience::Try);
+    if !WRITING.swap(true, Acquire) {
+        write(Patience::Try);
+        WRITING.store(false, Release);
+    }
 }
 
 fn write(patience: Patience) {

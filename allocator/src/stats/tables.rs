@@ -79,7 +79,8 @@ fn buddyinfo(text: &mut Text, patience: Patience) {
 }
 
 fn pagetypeinfo(text: &mut Text, patience: Patience) {
-    text.text("Page block order: 9\nPages per block:  512\n\nFree pages count per migrate type at order ");
+    text.text("Page block order: 9\nPages per block:  512\n\n");
+    text.left("Free pages count per migrate type at order", 44);
     for order in 0..ORDERS {
         text.column(order, 6).text(" ");
     }
