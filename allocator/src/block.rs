@@ -10,6 +10,7 @@ use crate::bins::{self, Around, chunk_class};
 use crate::direct::{self, Strictness};
 use crate::extent::EXTENTS;
 use crate::heap::Heap;
+use crate::kmem;
 use crate::memblock::{MEMBLOCK, NodeId, granule};
 use crate::page::{Kind, PageIndex, Tag};
 use crate::report::{Misuse, misuse};
@@ -90,7 +91,7 @@ fn alloc_large(size: usize, align: usize) -> Block {
         return NO_BLOCK;
     }
     for attempt in 0..2 {
-        if let Some(block) = try_alloc_large(size, align) {
+        if let Some(block) = try_alloc_large(size, align, 0) {
             return block;
         }
         if attempt == 0 && !reclaim() {
@@ -102,7 +103,12 @@ fn alloc_large(size: usize, align: usize) -> Block {
     NO_BLOCK
 }
 
-fn try_alloc_large(size: usize, align: usize) -> Option<Block> {
+/// A block of any size in pages of its own, so that its free takes the slow path. If these are a run, its tag bears `mark`.
+pub(crate) fn alloc_apart(align: usize, size: usize, mark: u8) -> Option<Block> {
+    if size > REQUEST_MAX || align > REQUEST_MAX { None } else { try_alloc_large(size, align, mark) }
+}
+
+fn try_alloc_large(size: usize, align: usize, mark: u8) -> Option<Block> {
     if align > RUN_MAX || size > RUN_MAX && size > EXTENTS.threshold() {
         return extent(size, align);
     }
@@ -113,7 +119,7 @@ fn try_alloc_large(size: usize, align: usize) -> Option<Block> {
     };
     let page = MEMBLOCK.page_map();
     page.page(run.start).n.store(pages as u16, Relaxed);
-    page.page(run.start).set_tag(Tag::new(Kind::Run, 0, 0));
+    page.page(run.start).set_tag(Tag::new(Kind::Run, 0, mark));
     Some(Block { address: MEMBLOCK.address_of(run.start), zeroed: run.zeroed })
 }
 
@@ -176,6 +182,9 @@ pub(crate) fn free(p: *mut u8) {
             free_sized_slow(p, class);
         }
         return;
+    }
+    if class == granule::CACHE {
+        bad_pointer("free", address, index);
     }
     free_run(p, index);
 }
@@ -282,6 +291,9 @@ fn bad_pointer(call: &str, address: usize, index: PageIndex) -> ! {
         let start = address - offset + number * size;
         let what = if number * size == offset { Misuse::DoubleFree { size } } else { Misuse::Interior { start, size } };
         misuse(call, address, what);
+    }
+    if class == granule::CACHE {
+        misuse(call, address, Misuse::OfCache { name: kmem::cache::name_at(index) });
     }
     let around = if granule::is_bins(class) { bins::chunk_around(address, index) } else { run_around(address, index) };
     let what = match around {

@@ -6,7 +6,7 @@
 //!
 //! A key that is not known and a value that is not allowed get one line on stderr, with what is allowed, and are skipped.
 //!
-//! After it has been read the configuration is constant: [`get`] returns a shared reference, and what may change later
+//! After it has been read the configuration is constant: `get` returns a shared reference, and what may change later
 //! (`mallopt`) has a variable of its own in the module it belongs to. The lock is taken alone, before any other.
 
 #![allow(dead_code)] // until every key has its reader
@@ -287,7 +287,7 @@ pub static KEYS: &[Key] = &[
     Key {
         name: "leaks",
         default: "false",
-        meaning: "the profile is followed by a report, on stderr, of what was never freed",
+        meaning: "a report at exit, on stderr, of what was never freed, from samples as `profile` takes them",
         value: Value::Flag(|c, v| c.leaks = v),
     },
     Key {

@@ -3,6 +3,7 @@
 //! This is where the pointers a program freed meet the metadata, so where a wrong one shows at the latest.
 
 use crate::bins::{self, BadChunk};
+use crate::kmem;
 use crate::memblock::{MEMBLOCK, NodeId, granule};
 use crate::page::PageIndex;
 use crate::report::{Misuse, misuse};
@@ -151,6 +152,7 @@ pub(crate) fn wrong_class(address: usize, index: PageIndex, claimed: usize) -> !
     let what = match class {
         granule::NONE => Misuse::NotAllocated,
         byte if granule::is_bins(byte) => Misuse::WrongSize { size: bins::chunk_size(index), claimed },
+        granule::CACHE => Misuse::OfCache { name: kmem::cache::name_at(index) },
         _ if (class as usize) < NR_CLASSES => Misuse::WrongSize { size: size_of_class(class), claimed },
         _ => Misuse::NotAllocated,
     };

@@ -10,6 +10,7 @@
 //! One lock, taken alone; system calls are made under it, which is nothing next to the page faults that follow.
 
 use crate::lock::{Lock, Patience};
+use crate::memblock::TABLES_NAME;
 use crate::os::map::{self, Access};
 use core::cell::UnsafeCell;
 use core::ptr::null_mut;
@@ -67,6 +68,7 @@ impl Extents {
         }
         let start = map::map_aligned(len, align, Access::ReadWrite);
         if !start.is_null() {
+            map::name(start, len, c"fairground large");
             inner.insert(Extent { address: start.addr(), start, len });
         }
         start
@@ -252,6 +254,7 @@ impl Inner {
         if table.is_null() {
             return false;
         }
+        map::name(table.cast(), bytes, TABLES_NAME);
         let (old, old_capacity) = (self.table, self.capacity);
         (self.table, self.capacity) = (table, capacity);
         (self.count, self.bytes) = (0, 0);

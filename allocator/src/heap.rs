@@ -10,9 +10,11 @@
 //! `thread_heap.rs`.
 
 use crate::arch;
+use crate::kmem::sheaf::Sheaves;
 use crate::slab::size_class::{CLASS_MAX, MEDIUM_ENTRIES, MEDIUM_SHIFT, SMALL_ENTRIES, SMALL_MAX, SMALL_SHIFT};
 use core::cell::Cell;
 use core::ptr::null_mut;
+use core::sync::atomic::AtomicPtr;
 
 /// Sheaves a heap has room for: the classes, and the granule bytes above them, which `free` uses as an index too.
 pub(crate) const NR_SHEAVES: usize = 104;
@@ -27,6 +29,8 @@ pub struct Heap {
     /// Class by size, up to 1 KiB and up to 256 KiB: the tables of `size_class`, here because their address is at hand.
     pub(crate) small_classes: [u8; SMALL_ENTRIES],
     pub(crate) medium_classes: [u8; MEDIUM_ENTRIES],
+    /// Sheaves of typed caches (`kmem/sheaf.rs`); null before the first is used, and in the sentinels for good.
+    pub(crate) sheaves: AtomicPtr<Sheaves>,
 }
 
 // `pop` and `push` take the heap's address for that of `top`.
@@ -54,6 +58,7 @@ const fn sentinel() -> Sentinel {
         limit: [const { Cell::new(null_mut()) }; NR_SHEAVES],
         small_classes: [0; SMALL_ENTRIES],
         medium_classes: [0; MEDIUM_ENTRIES],
+        sheaves: AtomicPtr::new(null_mut()),
     })
 }
 

@@ -18,9 +18,12 @@
 //! |---|---|---|
 //! | [`malloc`] | the entry points; the hot path begins and ends here | `kmalloc` |
 //! | `watch` | what some users want to happen at every call | |
+//! | [`profile`] | which code allocates how much, from samples | |
 //! | `block` | which engine serves a request; what an address is | |
 //! | `thread`, `registry` | a thread's heap from its first allocation to its end; all heaps | |
 //! | `thread_heap`, `heap` | a heap's sheaves: how they are filled and emptied; the part the hot paths touch | per-CPU sheaves |
+//! | [`cache`] | typed caches: objects of one kind, kept constructed | `kmem_cache` |
+//! | `heap_sheaves`, `kmem` | a heap's sheaves of typed caches; the caches and their slabs | `mm/slub.c` |
 //! | `direct`, `check` | slabs and bins without a cache in between; the check at exit | |
 //! | `slab` | size classes, slabs with bitmaps | `mm/slub.c` |
 //! | `bins` | medium blocks: boundary tags, small, large and unsorted bins, top | (ptmalloc) |
@@ -46,6 +49,8 @@ mod bins;
 #[cfg(not(loom))]
 mod block;
 #[cfg(not(loom))]
+pub mod cache;
+#[cfg(not(loom))]
 mod check;
 #[cfg(not(loom))]
 pub mod config;
@@ -57,6 +62,9 @@ mod extent;
 mod fork;
 #[cfg(not(loom))]
 mod heap;
+#[cfg(not(loom))]
+mod heap_sheaves;
+mod kmem;
 mod lock;
 #[cfg(not(loom))]
 pub mod malloc;
@@ -68,9 +76,13 @@ mod os;
 #[cfg(not(loom))]
 mod page;
 #[cfg(not(loom))]
+pub mod profile;
+#[cfg(not(loom))]
 mod registry;
 #[cfg(not(loom))]
 mod report;
+#[cfg(all(not(loom), any(feature = "valgrind", feature = "asan")))]
+mod shadow;
 mod slab;
 #[cfg(not(loom))]
 pub mod stats;
@@ -95,6 +107,9 @@ mod zone;
 fn test_cases(usual: u32) -> u32 {
     std::env::var("PROPTEST_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(usual)
 }
+
+#[cfg(not(loom))]
+pub use os::map::os_page_size as page_size;
 
 #[cfg(not(loom))]
 mod global {
@@ -135,5 +150,7 @@ mod global {
     }
 }
 
+#[cfg(not(loom))]
+pub use cache::{Cache, Cached, RawCache};
 #[cfg(not(loom))]
 pub use global::Fairground;

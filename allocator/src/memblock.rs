@@ -5,7 +5,7 @@
 //! laid out as
 //!
 //! ```text
-//! base ─┬─ granule table   1 byte per 64 KiB granule: which engine owns it (0: none, size class, BINS)
+//! base ─┬─ granule table   1 byte per 64 KiB granule: which engine owns it (0: none, size class, BINS, CACHE)
 //!       ├─ page map        16 bytes per 4 KiB page
 //!       ├─ bitmap table    512 bytes per granule, for slabs with more objects than their descriptors have room for
 //!       ├─ dirty table     1 bit per page: may hold data (not known to read as zeroes)
@@ -37,6 +37,7 @@ use crate::os::map::{self, Access, PAGE_SHIFT, PAGE_SIZE};
 use crate::page::{Page, PageIndex, PageMap};
 use crate::zone::buddy::{Order, PageblockTypes};
 use core::cell::UnsafeCell;
+use core::ffi::CStr;
 use core::ptr::null_mut;
 use core::sync::atomic::{
     AtomicPtr, AtomicU8, AtomicU32, AtomicUsize,
@@ -84,6 +85,10 @@ const NO_RESERVATION: usize = 1 << 63;
 const MIN_STEP_CHUNKS: u32 = 8;
 const MAX_STEP_CHUNKS: u32 = 64;
 
+/// What our mappings are called, where they bear names.
+pub(crate) const TABLES_NAME: &CStr = c"fairground tables";
+const HEAP_NAME: &CStr = c"fairground heap";
+
 /// Number of a NUMA node, dense, 0 first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(transparent)]
@@ -97,6 +102,9 @@ pub(crate) mod granule {
     pub(crate) const BINS: u8 = 97;
     /// Arenas a node has at most.
     pub(crate) const MAX_ARENAS: usize = 4;
+    /// A slab of a typed cache. `free` finds a sheaf that is always full by this number.
+    pub(crate) const CACHE: u8 = 101;
+    const _: () = assert!(CACHE as usize >= BINS as usize + MAX_ARENAS);
 
     /// Whether a granule is a region of some arena's bins.
     #[inline(always)]
@@ -281,6 +289,8 @@ impl Memblock {
         inner.extra_next = reserved as u32;
         inner.extra_end = (reserved + extra) as u32;
         self.base.store(start.expose_provenance(), Release);
+        map::name(start, metadata, TABLES_NAME);
+        map::name(start.wrapping_add(metadata), size - metadata, HEAP_NAME);
         self.map_extra_addresses(extra)
     }
 
@@ -299,6 +309,7 @@ impl Memblock {
             return false;
         }
         self.lay_out(inner, start, 0, extra);
+        map::name(start, total, TABLES_NAME);
         self.metadata_bytes.store(total, Relaxed);
         inner.extra_next = 1;
         inner.extra_end = 1 + extra as u32;
@@ -309,7 +320,9 @@ impl Memblock {
         if chunks == 0 {
             return true;
         }
-        let table = map::map((chunks * 8).next_multiple_of(map::os_page_size()), Access::ReadWrite);
+        let bytes = (chunks * 8).next_multiple_of(map::os_page_size());
+        let table = map::map(bytes, Access::ReadWrite);
+        map::name(table, bytes, TABLES_NAME);
         self.extra_addresses.store(table.cast(), Relaxed);
         !table.is_null()
     }
@@ -391,6 +404,7 @@ impl Memblock {
         }
         inner.extra_next += 1;
         inner.extra_last = start.addr();
+        map::name(start, CHUNK, HEAP_NAME);
         let nth = (chunk - self.reserved_pages.load(Relaxed) / PAGES_PER_CHUNK) as usize;
         // SAFETY: both tables have room for every extra chunk; release publishes the address before the number.
         unsafe {
@@ -408,6 +422,7 @@ impl Memblock {
             return leaf;
         }
         let leaf = map::map(EXTRA_LEAF * 4, Access::ReadWrite).cast::<AtomicU32>();
+        map::name(leaf.cast(), EXTRA_LEAF * 4, TABLES_NAME);
         entry.store(leaf, Release); // under the memblock lock
         leaf
     }

@@ -40,18 +40,31 @@ impl Registry {
         Some(*first)
     }
 
-    /// Calls `each` with every heap; None if the lock is taken and may not be waited for.
-    pub(crate) fn for_each(&self, patience: Patience, mut each: impl FnMut(&ThreadHeap)) -> Option<()> {
-        let _guard = self.lock.lock_if(patience)?;
-        // SAFETY: under the lock.
-        let mut heap = unsafe { *self.first.get() };
-        while !heap.is_null() {
-            // SAFETY: heaps are never unmapped.
-            let h = unsafe { &*heap };
-            each(h);
-            heap = h.next;
-        }
+    /// [`Registry::for_each`] for who may not wait for the lock: None if it is taken.
+    pub(crate) fn for_each_if(&self, patience: Patience, each: impl FnMut(&'static ThreadHeap)) -> Option<()> {
+        let first = {
+            let _guard = self.lock.lock_if(patience)?;
+            // SAFETY: under the lock.
+            unsafe { *self.first.get() }
+        };
+        walk(first, each);
         Some(())
+    }
+
+    /// Calls `each` for every heap there is. Those that are made meanwhile may be missing.
+    pub(crate) fn for_each(&self, each: impl FnMut(&'static ThreadHeap)) {
+        let first = {
+            let _guard = self.lock.lock();
+            // SAFETY: under the lock.
+            unsafe { *self.first.get() }
+        };
+        walk(first, each);
+    }
+
+    /// [`Registry::for_each`] for who holds the lock, in the middle of a fork.
+    pub(crate) fn for_each_locked(&self, each: impl FnMut(&'static ThreadHeap)) {
+        // SAFETY: by the caller, under the lock.
+        walk(unsafe { *self.first.get() }, each);
     }
 
     /// In a child of fork, with all locks just released: returns what the threads it does not have held.
@@ -68,6 +81,15 @@ impl Registry {
             }
             heap = h.next;
         }
+    }
+}
+
+fn walk(first: *mut ThreadHeap, mut each: impl FnMut(&'static ThreadHeap)) {
+    let mut heap = first;
+    // SAFETY: heaps are never unmapped, and their links are constant.
+    while let Some(h) = unsafe { heap.as_ref() } {
+        each(h);
+        heap = h.next;
     }
 }
 

@@ -3,6 +3,7 @@
 //! A misused pointer is a bug in the program (or an attack on it), and going on would hand the same memory out twice. The line
 //! says which call, which address, what is wrong with it, and what is known of the block.
 
+use crate::kmem::error::CacheName;
 use crate::os::map::write_all;
 use crate::text::Text;
 
@@ -28,6 +29,10 @@ pub(crate) enum Misuse {
     DoubleFree { size: usize },
     /// A sized call named another size than the block has.
     WrongSize { size: usize, claimed: usize },
+    /// In a slab of a typed cache, and given to another or to `malloc`'s relatives.
+    OfCache { name: CacheName },
+    /// In memory of `malloc`'s, and given to a typed cache.
+    OfMalloc,
 }
 
 /// Reports a misused pointer and aborts.
@@ -36,6 +41,18 @@ pub(crate) enum Misuse {
 pub(crate) fn misuse(call: &str, address: usize, what: Misuse) -> ! {
     line(|text| {
         text.text(call).text("(").hex(address).text("): ");
+        describe(text, address, what);
+    });
+    // SAFETY: abort has no preconditions.
+    unsafe { libc::abort() }
+}
+
+/// Reports a misused pointer that was given to a typed cache, and aborts.
+#[cold]
+#[inline(never)]
+pub(crate) fn cache_misuse(cache: &CacheName, address: usize, what: Misuse) -> ! {
+    line(|text| {
+        text.text("cache ").text(cache.as_str()).text(": free(").hex(address).text("): ");
         describe(text, address, what);
     });
     // SAFETY: abort has no preconditions.
@@ -66,5 +83,10 @@ fn describe(text: &mut Text, address: usize, what: Misuse) {
             .text(" bytes, but its size class has ")
             .number(size)
             .text(" bytes"),
+        Misuse::OfCache { name } => text
+            .text("belongs to the cache ")
+            .text(name.as_str())
+            .text(": free it with that cache (fairground_cache_free; in Rust drop its handle, or free_raw)"),
+        Misuse::OfMalloc => text.text("not an object of a typed cache; it lies in memory of malloc's: free it with free"),
     };
 }

@@ -23,14 +23,15 @@ use crate::bins::{self, Bins};
 use crate::check::check_sheaf;
 use crate::direct::{Strictness, give_back};
 use crate::heap::{ABOVE_NULL, Heap, NR_SHEAVES};
-use crate::memblock::MEMBLOCK;
-use crate::page::{Kind, Tag};
+use crate::kmem::sheaf::Sheaves;
+use crate::kmem::table::{HEAP_BYTES, HEAPS};
+use crate::lock::Lock;
+use crate::profile::sampler::Sampler;
 use crate::slab::size_class::{
     CAPACITIES, Class, MEDIUM_CLASSES, NR_CLASSES, NR_SLAB_CLASSES, NR_SLOTS, OFFSETS, SHEAF_MAX, SMALL_CLASSES,
 };
 use crate::slab::slab::Slab;
 use crate::watch::{self, Level};
-use crate::zone::buddy::MigrateType;
 use crate::zone::node::{Node, SlabBacking, batch_of};
 use core::cell::{Cell, UnsafeCell};
 use core::ptr::null_mut;
@@ -43,6 +44,7 @@ const DIRECT_FREES: u8 = 16;
 /// else (first objects of slabs, large blocks), and a load from the same place in another page waits for such a store.
 const COLOUR: usize = 256;
 const _: () = assert!(COLOUR + size_of::<Heap>() <= 4096, "the hot part lies in one page");
+const _: () = assert!(COLOUR + size_of::<ThreadHeap>() <= HEAP_BYTES);
 
 /// A heap that belongs to a thread.
 #[repr(C)]
@@ -54,6 +56,10 @@ pub(crate) struct ThreadHeap {
     /// All heaps ever made, newest first; constant once linked.
     pub(crate) next: *mut ThreadHeap,
     pub(crate) in_use: AtomicBool,
+    /// Guards the sheaves of typed caches where their protocol (`kmem/sheaf.rs`) says so.
+    pub(crate) sheaf_lock: Lock,
+    /// Counts the bytes to the next sample of the heap profile.
+    pub(crate) sampler: Sampler,
     current: [Cell<*mut Slab>; NR_SLAB_CLASSES + 1],
     direct_frees: [Cell<u8>; NR_SLAB_CLASSES + 1],
     slots: [UnsafeCell<*mut u8>; NR_SLOTS],
@@ -61,17 +67,15 @@ pub(crate) struct ThreadHeap {
 
 /// A new heap; all its sheaves are empty and do not cache yet.
 pub(crate) fn make(node: &'static Node, next: *mut ThreadHeap) -> Option<*mut ThreadHeap> {
-    let pages = (COLOUR + size_of::<ThreadHeap>()).div_ceil(4096) as u32;
-    let got = node.zone.alloc_exact(pages, 1, MigrateType::Stack)?;
-    let page = MEMBLOCK.page_map();
-    page.page(got.start).set_tag(Tag::new(Kind::Reserved, 0, 0));
-    let heap = MEMBLOCK.address_of(got.start).wrapping_add(COLOUR).cast::<ThreadHeap>();
-    // SAFETY: our pages, aligned to a page and large enough; written field by field, for the slots should stay untouched
-    // (they are zero: fresh pages are, others are zeroed here).
+    let object = HEAPS.alloc_direct();
+    if object.is_null() {
+        return None;
+    }
+    let heap = object.wrapping_add(COLOUR).cast::<ThreadHeap>();
+    watch::own(heap.cast(), size_of::<ThreadHeap>());
+    // SAFETY: an object of ours, aligned to a page and large enough; written field by field, for the slots should stay
+    // untouched. They are zero, and so is all that is not written here: heaps never come back to their cache.
     unsafe {
-        if !got.zeroed {
-            heap.cast::<u8>().write_bytes(0, size_of::<ThreadHeap>());
-        }
         let h = &*heap;
         let level = watch::level();
         for class in 0..NR_SHEAVES {
@@ -116,6 +120,12 @@ impl ThreadHeap {
         // SAFETY: as above; every write after the heap was published is atomic (`set_top`), or an instruction of `advance`.
         let top = unsafe { AtomicPtr::from_ptr(self.hot.top[class as usize].as_ptr()) }.load(Relaxed);
         (top.addr().saturating_sub(self.base(class).addr()) / 8).min(CAPACITIES[class as usize] as usize)
+    }
+
+    /// The sheaves of typed caches, if this heap has used any.
+    #[inline]
+    pub(crate) fn sheaves(&self) -> &AtomicPtr<Sheaves> {
+        &self.hot.sheaves
     }
 
     /// The heap's node.
@@ -285,6 +295,7 @@ impl ThreadHeap {
                 unsafe { self.node.caches[class].let_go(slab, &backing) };
             }
         }
+        self.give_objects_back(strictness);
     }
 
     /// Looks at all that lies in the sheaves, without taking it out: reports what is not an object in use of its class, or
@@ -293,6 +304,7 @@ impl ThreadHeap {
         for class in 1..NR_CLASSES {
             check_sheaf(class as Class, self.sheaf(class as Class));
         }
+        self.check_objects();
     }
 
     /// Whether the program has freed this block into the sheaf of its class and not got it back since.

@@ -1,18 +1,22 @@
 //! Giving free memory back on request: for `malloc_trim`, and when a request has found none.
 
 use crate::direct::Strictness;
+use crate::kmem::table;
 use crate::memblock::MEMBLOCK;
 use crate::slab::size_class::{Class, NR_SLAB_CLASSES};
 use crate::thread;
+use crate::watch;
 use crate::zone::node::{SlabBacking, nodes};
 
 /// Gives free memory back to the system, keeping about `pad` bytes of it; true if any was given back. What other
 /// threads hold in their sheaves stays with them.
 pub fn trim(pad: usize) -> bool {
     let mut bytes = 0;
+    watch::let_go();
     if let Some(heap) = thread::existing() {
         heap.give_everything_back(Strictness::Report);
     }
+    table::shrink_all();
     for node in nodes() {
         for class in 1..=NR_SLAB_CLASSES {
             let backing = SlabBacking { node, class: class as Class };

@@ -17,6 +17,7 @@
 use crate::block::{self, Block, Found};
 use crate::config::{self, Config};
 use crate::extent::EXTENTS;
+use crate::profile;
 use core::ptr::null_mut;
 use core::sync::atomic::{
     AtomicU8,
@@ -31,6 +32,9 @@ pub(crate) enum Level {
     Sizes = 1,
     Everything = 2,
 }
+
+/// Whether this build tells valgrind or AddressSanitizer of every block (`shadow.rs`); then nobody else watches.
+const SHADOW: bool = cfg!(any(feature = "valgrind", feature = "asan"));
 
 /// The configuration has not been read.
 const UNREAD: u8 = 3;
@@ -61,7 +65,9 @@ fn apply(config: &Config) {
     if config.mmap_threshold != 0 {
         EXTENTS.set_threshold(config.mmap_threshold);
     }
-    let level = if config.zero_on_free { Level::Everything } else { Level::Nobody };
+    let everything = config.zero_on_free || SHADOW;
+    let level = if everything { Level::Everything } else { Level::Nobody };
+    let level = level.max(if config.profile || config.leaks { Level::Sizes } else { Level::Nobody });
     LEVEL.store(level as u8, Release);
 }
 
@@ -71,7 +77,10 @@ fn apply(config: &Config) {
 #[inline(never)]
 pub(crate) fn alloc(align: usize, size: usize, zeroes: bool) -> *mut u8 {
     level();
-    let Block { address, zeroed } = block::alloc(align, size);
+    #[cfg(any(feature = "valgrind", feature = "asan"))]
+    return crate::shadow::alloc(align, size, zeroes);
+    #[allow(unreachable_code)]
+    let Block { address, zeroed } = profile::alloc(align, size).unwrap_or_else(|| block::alloc(align, size));
     if zeroes && !zeroed && !address.is_null() {
         // SAFETY: a new block of at least this size.
         unsafe { address.write_bytes(0, size) };
@@ -83,21 +92,41 @@ pub(crate) fn alloc(align: usize, size: usize, zeroes: bool) -> *mut u8 {
 #[cold]
 #[inline(never)]
 pub(crate) fn free(p: *mut u8) {
+    #[cfg(any(feature = "valgrind", feature = "asan"))]
+    return crate::shadow::free(p);
+    #[allow(unreachable_code)]
     if !p.is_null() && config::get().zero_on_free {
         let size = block::find("free", p).size;
         // SAFETY: a block in use, which its owner gives up.
         unsafe { p.write_bytes(0, size) };
     }
+    profile::forget(p);
     block::free(p);
 }
 
 /// Finds a block by its address; reports what is none. Its size is what the program may use.
 pub(crate) fn find(call: &str, p: *mut u8) -> Found {
+    #[cfg(any(feature = "valgrind", feature = "asan"))]
+    return crate::shadow::find(call, p);
+    #[allow(unreachable_code)]
     block::find(call, p)
+}
+
+/// What watchers hold back from being handed out again is let go.
+pub(crate) fn let_go() {
+    #[cfg(any(feature = "valgrind", feature = "asan"))]
+    crate::shadow::empty_quarantine();
+}
+
+/// Memory that a program may have had becomes the allocator's own.
+pub(crate) fn own(start: *mut u8, len: usize) {
+    #[cfg(any(feature = "valgrind", feature = "asan"))]
+    crate::shadow::show(start, len);
+    let _ = (start, len);
 }
 
 /// Makes a block longer or shorter where it is, or null: then it must be copied.
 #[cold]
 pub(crate) fn resize(p: *mut u8, block: Found, align: usize, size: usize) -> *mut u8 {
-    if level() == Level::Everything { null_mut() } else { block::resize(p, block, align, size) }
+    if level() == Level::Everything { null_mut() } else { profile::resize(p, block, align, size) }
 }

@@ -101,7 +101,9 @@ pub(crate) struct Slab {
     bits: Cell<*const AtomicU64>,
     base: *mut u8,
     size: u32,
-    reserved: u32,
+    /// A mark for whoever counts empty slabs (`kmem/cache.rs`). Written under the cache's lock, or by the holder.
+    pub(crate) counted: Cell<u16>,
+    reserved: u16,
     own: [AtomicU64; OWN_WORDS],
     /// Lets the model checker see whether anybody looks at a slab that is gone.
     #[cfg(loom)]
@@ -110,6 +112,9 @@ pub(crate) struct Slab {
 
 #[cfg(not(loom))]
 const _: () = assert!(size_of::<Slab>() == 256);
+
+/// The tag in the first descriptor of the record.
+const TAG_BYTES: usize = size_of::<u32>();
 
 impl Slab {
     /// Makes a slab with all objects free, held by the caller, in `place`.
@@ -133,7 +138,7 @@ impl Slab {
         let outside = words as usize > OWN_WORDS;
         // SAFETY: by the caller.
         unsafe {
-            place.write(Slab {
+            Slab {
                 head,
                 state: AtomicU32::new(State::Current as u32 + IN_USE),
                 objects,
@@ -143,11 +148,13 @@ impl Slab {
                 bits: Cell::new(more_bits),
                 base,
                 size,
+                counted: Cell::new(0),
                 reserved: 0,
                 own: core::array::from_fn(|i| AtomicU64::new(if outside { 0 } else { full(i as u16) })),
                 #[cfg(loom)]
                 alive: loom::cell::UnsafeCell::new(true),
-            });
+            }
+            .write_to(place);
             let slab = &*place;
             if outside {
                 for word in 0..words {
@@ -156,6 +163,33 @@ impl Slab {
             } else {
                 slab.bits.set(slab.own.as_ptr());
             }
+        }
+    }
+
+    /// Puts a record in its place. Its first word is a page's tag, which the buddy system looks at when a neighbour is freed:
+    /// that one is written at once.
+    ///
+    /// # Safety
+    /// `place` is writable, nobody else looks at it as a slab.
+    unsafe fn write_to(self, place: *mut Slab) {
+        let record = core::mem::ManuallyDrop::new(self);
+        // SAFETY: by the caller.
+        unsafe {
+            let (from, to) = ((&raw const *record).cast::<u8>(), place.cast::<u8>());
+            to.add(TAG_BYTES).copy_from_nonoverlapping(from.add(TAG_BYTES), size_of::<Slab>() - TAG_BYTES);
+            core::sync::atomic::AtomicU32::from_ptr(place.cast()).store(record.head[0], Ordering::Relaxed);
+        }
+    }
+
+    /// Leaves zeroes, which are `Inside` tags, where a record was.
+    ///
+    /// # Safety
+    /// `place` is writable, nobody else looks at it as a slab.
+    pub(crate) unsafe fn erase(place: *mut Slab) {
+        // SAFETY: by the caller; the tag is written at once, see `write_to`.
+        unsafe {
+            core::sync::atomic::AtomicU32::from_ptr(place.cast()).store(0, Ordering::Relaxed);
+            place.cast::<u8>().add(TAG_BYTES).write_bytes(0, size_of::<Slab>() - TAG_BYTES);
         }
     }
 

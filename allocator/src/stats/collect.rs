@@ -2,6 +2,7 @@
 
 use super::smaps::{self, Resident};
 use super::{ORDERS, USES};
+use crate::cache::for_each_typed_cache;
 use crate::extent::EXTENTS;
 use crate::lock::Patience;
 use crate::memblock::MEMBLOCK;
@@ -122,7 +123,7 @@ pub(super) fn slabs(patience: Patience) -> [SlabInfo; CLASSES] {
             }
         });
     }
-    let _ = REGISTRY.for_each(patience, |heap| {
+    let _ = REGISTRY.for_each_if(patience, |heap| {
         for (i, info) in all.iter_mut().enumerate() {
             info.cached_objects += heap.cached(i as Class + 1);
         }
@@ -147,7 +148,7 @@ pub(super) struct Cached {
 /// Looks at all sheaves; None if busy.
 pub(super) fn cached(patience: Patience) -> Option<Cached> {
     let mut all = Cached { heaps: [(0, false); HEAPS], count: 0, bytes: 0, medium_bytes: 0 };
-    REGISTRY.for_each(patience, |heap| {
+    REGISTRY.for_each_if(patience, |heap| {
         let bytes = |class: usize| heap.cached(class as Class) * size_of_class(class as Class);
         let small: usize = (1..=NR_SLAB_CLASSES).map(bytes).sum();
         let medium: usize = (NR_SLAB_CLASSES + 1..NR_CLASSES).map(bytes).sum();
@@ -222,10 +223,19 @@ pub(super) fn summary(patience: Patience) -> Summary {
     }
     all.busy |= slabs.iter().any(|class| class.busy_slabs != 0);
     let slab_bytes: usize = slabs.iter().map(SlabInfo::slab_bytes).sum();
+    // Typed caches take locks: in a signal handler their slabs count as blocks.
+    let (mut typed_bytes, mut typed_live) = (0, 0);
+    if patience == Patience::Wait {
+        for_each_typed_cache(|cache| {
+            typed_bytes += cache.slabs * SLAB_BYTES;
+            typed_live += cache.active_objects * cache.object_size;
+        });
+    }
     // What is in use and neither slab nor region nor heap are runs of pages, each a block.
-    let runs = used.saturating_sub(slab_bytes + regions + heaps);
+    let runs = used.saturating_sub(slab_bytes + typed_bytes + regions + heaps);
     let chunks = regions.saturating_sub(free_chunks + medium_cached);
-    all.live_bytes = slabs.iter().map(SlabInfo::live_bytes).sum::<usize>() + chunks + runs + all.extent_bytes;
+    all.live_bytes =
+        slabs.iter().map(SlabInfo::live_bytes).sum::<usize>() + typed_live + chunks + runs + all.extent_bytes;
     all.resident = smaps::read(patience);
     all
 }

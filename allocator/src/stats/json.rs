@@ -2,6 +2,7 @@
 
 use super::collect::{HEAPS, cached, for_each_zone, slabs, summary};
 use super::{ORDERS, USES};
+use crate::cache::for_each_typed_cache;
 use crate::lock::Patience;
 use crate::text::Text;
 
@@ -96,6 +97,34 @@ pub(super) fn write(text: &mut Text, patience: Patience) {
         members.number("live_bytes", class.live_bytes());
         text.text("}");
     }
+    text.text("],\"typed_caches\":");
+    if patience == Patience::Try {
+        text.text("null}\n");
+        return;
+    }
+    text.text("[");
+    let mut nth = 0;
+    for_each_typed_cache(|cache| {
+        comma(text, nth);
+        nth += 1;
+        text.text("{\"name\":\"");
+        for &byte in cache.name.as_bytes() {
+            // What JSON would want escaped.
+            text.bytes(&[if byte < b' ' || byte == b'"' || byte == b'\\' { b'?' } else { byte }]);
+        }
+        text.text("\"");
+        let mut members = Members(text, true);
+        members.number("object_size_bytes", cache.object_size);
+        members.number("align_bytes", cache.align);
+        members.number("objects_per_slab", cache.objects_per_slab);
+        members.number("slabs", cache.slabs);
+        members.number("partial_slabs", cache.partial);
+        members.number("empty_slabs", cache.empty);
+        members.number("active_objects", cache.active_objects);
+        members.number("total_objects", cache.total_objects);
+        members.flag("has_constructor", cache.has_constructor);
+        text.text("}");
+    });
     text.text("]}\n");
 }
 

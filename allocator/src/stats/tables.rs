@@ -2,6 +2,7 @@
 
 use super::collect::{HEAPS, Summary, cached, for_each_zone, slabs, summary};
 use super::{ORDERS, USES};
+use crate::cache::for_each_typed_cache;
 use crate::lock::Patience;
 use crate::slab::slab::SLAB_BYTES;
 use crate::text::Text;
@@ -154,7 +155,20 @@ fn slabinfo(text: &mut Text, patience: Patience) {
         text.column(SLAB_BYTES / 4096, 4).text(" : tunables    0    0    0 : slabdata ");
         text.column(class.slabs - class.empty_slabs, 6).text(" ").column(class.slabs, 6).text("      0\n");
     }
-    // Typed caches have their rows here, after the size classes.
+    if patience == Patience::Try {
+        text.text("# typed caches are not looked at in a signal handler\n");
+        return;
+    }
+    for_each_typed_cache(|cache| {
+        for byte in cache.name.bytes() {
+            text.bytes(&[if byte.is_ascii_graphic() { byte } else { b'_' }]);
+        }
+        text.left("", 17usize.saturating_sub(cache.name.len())).text(" ");
+        text.column(cache.active_objects, 6).text(" ").column(cache.total_objects, 6).text(" ");
+        text.column(cache.object_size, 6).text(" ").column(cache.objects_per_slab, 4).text(" ");
+        text.column(SLAB_BYTES / 4096, 4).text(" : tunables    0    0    0 : slabdata ");
+        text.column(cache.slabs - cache.empty, 6).text(" ").column(cache.slabs, 6).text("      0\n");
+    });
 }
 
 /// What the slabs of each class take, and what of it the program has.
