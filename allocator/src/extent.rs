@@ -12,7 +12,7 @@
 //!
 //! One lock, taken alone; system calls are made under it, which is nothing next to the page faults that follow.
 
-use crate::lock::Lock;
+use crate::lock::{Lock, Patience};
 use crate::memblock::TABLES_NAME;
 use crate::os::map::{self, Access};
 use core::cell::UnsafeCell;
@@ -205,10 +205,24 @@ impl Extents {
 
     /// Extents in use, and their bytes.
     pub(crate) fn counts(&self) -> (usize, usize) {
-        let _guard = self.lock.lock();
+        self.counts_if(Patience::Wait).unwrap_or_default()
+    }
+
+    /// The same; None if the lock is taken and may not be waited for.
+    pub(crate) fn counts_if(&self, patience: Patience) -> Option<(usize, usize)> {
+        let _guard = self.lock.lock_if(patience)?;
         // SAFETY: under the lock.
         let inner = unsafe { &*self.inner.get() };
-        (inner.count, inner.bytes)
+        Some((inner.count, inner.bytes))
+    }
+
+    /// Whether an extent touches a range; None if the lock is taken and may not be waited for.
+    pub(crate) fn touch(&self, start: usize, end: usize, patience: Patience) -> Option<bool> {
+        let _guard = self.lock.lock_if(patience)?;
+        // SAFETY: under the lock.
+        let inner = unsafe { &*self.inner.get() };
+        let mut extents = (0..inner.capacity).map(|at| inner.entry(at));
+        Some(extents.any(|e| e.address != 0 && e.address < end && e.address + e.len > start))
     }
 
     /// The lock, for `fork.rs`.

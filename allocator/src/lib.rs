@@ -34,6 +34,7 @@
 //! | `memblock` | address space, and the tables that describe it | `memblock` |
 //! | `os`, `arch` | system calls; what differs between processors | |
 //! | [`config`] | `key:value,key:value`, read at the first allocation | |
+//! | [`stats`] | tables as the kernel has them, as text and JSON; at exit and on a signal | `/proc/*info` |
 //! | `trim`, `totals` | free memory back on request; totals | |
 //! | `fork`, `lock`, `report`, `text` | fork handlers; the lock and the lock order; errors on stderr, and text in general | |
 //!
@@ -86,6 +87,8 @@ mod report;
 #[cfg(all(not(loom), any(feature = "valgrind", feature = "asan")))]
 mod shadow;
 mod slab;
+#[cfg(not(loom))]
+pub mod stats;
 mod sync;
 #[cfg(not(loom))]
 mod text;

@@ -26,6 +26,14 @@ const HELD_WAITED_FOR: u32 = 2;
 /// How often a waiter looks again before it sleeps: about a microsecond, a few times the longest section.
 const SPINS: u32 = if cfg!(loom) { 1 } else { 100 };
 
+/// Whether a caller may sleep for a lock. A signal handler may not: the code it interrupted may hold it.
+#[cfg(not(loom))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Patience {
+    Wait,
+    Try,
+}
+
 /// See the module's text.
 pub(crate) struct Lock(AtomicU32);
 
@@ -47,6 +55,17 @@ impl Lock {
     pub(crate) fn lock(&self) -> LockGuard<'_> {
         self.acquire();
         LockGuard(self)
+    }
+
+    /// Takes the lock, or says None at once if it is taken and the caller may not wait.
+    #[cfg(not(loom))]
+    pub(crate) fn lock_if(&self, patience: Patience) -> Option<LockGuard<'_>> {
+        match patience {
+            Patience::Wait => Some(self.lock()),
+            Patience::Try => {
+                self.0.compare_exchange(FREE, HELD, Ordering::Acquire, Ordering::Relaxed).ok().map(|_| LockGuard(self))
+            }
+        }
     }
 
     /// Takes the lock; the caller owes a [`Lock::release`].

@@ -32,7 +32,7 @@
 //! pointer from this allocator, or a heap, has it from after that.
 
 use crate::config;
-use crate::lock::Lock;
+use crate::lock::{Lock, Patience};
 use crate::os::map::{self, Access, PAGE_SHIFT, PAGE_SIZE};
 use crate::page::{Page, PageIndex, PageMap};
 use crate::zone::buddy::{Order, PageblockTypes};
@@ -579,6 +579,43 @@ impl Memblock {
             let area = (*self.inner.get()).node_areas.add(node.0 as usize * NODE_AREA);
             if map::commit(area, NODE_AREA) { area } else { null_mut() }
         }
+    }
+
+    /// Calls `each` with the first page of every chunk handed out to a node; None if the lock is taken and may not be waited
+    /// for. Frontiers only grow, so what is seen without the lock was handed out.
+    pub(crate) fn for_each_chunk(
+        &self,
+        node: NodeId,
+        patience: Patience,
+        mut each: impl FnMut(PageIndex),
+    ) -> Option<()> {
+        let reserved = self.reserved_pages.load(Relaxed) / PAGES_PER_CHUNK;
+        let span = if node.0 == 0 { 0 } else { (node.0 as u32) << self.span_shift_chunks.load(Relaxed) };
+        for chunk in self.first_chunk.load(Relaxed) + span..self.frontiers[node.0 as usize].load(Acquire) {
+            each(PageIndex(chunk * PAGES_PER_CHUNK));
+        }
+        let extra_next = {
+            let _guard = self.lock.lock_if(patience)?;
+            // SAFETY: under the lock.
+            unsafe { (*self.inner.get()).extra_next }
+        };
+        for chunk in reserved..extra_next {
+            let first = PageIndex(chunk * PAGES_PER_CHUNK);
+            if self.node_of(first) == node {
+                each(first);
+            }
+        }
+        Some(())
+    }
+
+    /// Start, first chunk and end of the reservation; all the same where there is none.
+    pub(crate) fn reservation(&self) -> (usize, usize, usize) {
+        let base = self.base.load(Relaxed);
+        if base == NO_RESERVATION {
+            return (base, base, base);
+        }
+        let pages = self.reserved_pages.load(Relaxed) as usize;
+        (base, base + self.metadata_bytes(), base + pages * PAGE_SIZE)
     }
 
     /// End of the reservation: pages below have addresses in the order of their numbers.

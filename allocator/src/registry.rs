@@ -3,7 +3,7 @@
 
 use crate::arch;
 use crate::direct::Strictness;
-use crate::lock::Lock;
+use crate::lock::{Lock, Patience};
 use crate::thread_heap::{ThreadHeap, make};
 use crate::zone::node::Node;
 use core::cell::UnsafeCell;
@@ -38,6 +38,17 @@ impl Registry {
         }
         *first = make(node, *first)?;
         Some(*first)
+    }
+
+    /// [`Registry::for_each`] for who may not wait for the lock: None if it is taken.
+    pub(crate) fn for_each_if(&self, patience: Patience, each: impl FnMut(&'static ThreadHeap)) -> Option<()> {
+        let first = {
+            let _guard = self.lock.lock_if(patience)?;
+            // SAFETY: under the lock.
+            unsafe { *self.first.get() }
+        };
+        walk(first, each);
+        Some(())
     }
 
     /// Calls `each` for every heap there is. Those that are made meanwhile may be missing.

@@ -98,12 +98,28 @@ pub(crate) fn make(node: &'static Node, next: *mut ThreadHeap) -> Option<*mut Th
 }
 
 impl ThreadHeap {
+    /// Bytes of the pages a heap takes.
+    pub(crate) const BYTES: usize = (COLOUR + size_of::<ThreadHeap>()).next_multiple_of(4096);
+
     /// The first slot of a class's sheaf.
     #[inline]
     fn base(&self, class: Class) -> *mut *mut u8 {
         let offset = OFFSETS[class as usize] as usize + 1;
         // SAFETY: offsets of classes lie within the slots.
         unsafe { self.slots.as_ptr().cast::<*mut u8>().cast_mut().add(offset) }
+    }
+
+    /// Moves a sheaf's top. Atomically, which costs nothing: statistics of other threads read it (`stats`).
+    fn set_top(&self, class: Class, top: *mut *mut u8) {
+        // SAFETY: an aligned word that lives as long as the heap.
+        unsafe { AtomicPtr::from_ptr(self.hot.top[class as usize].as_ptr()) }.store(top, Relaxed);
+    }
+
+    /// How many objects lie in a sheaf; from any thread, and then an estimate.
+    pub(crate) fn cached(&self, class: Class) -> usize {
+        // SAFETY: as above; every write after the heap was published is atomic (`set_top`), or an instruction of `advance`.
+        let top = unsafe { AtomicPtr::from_ptr(self.hot.top[class as usize].as_ptr()) }.load(Relaxed);
+        (top.addr().saturating_sub(self.base(class).addr()) / 8).min(CAPACITIES[class as usize] as usize)
     }
 
     /// The sheaves of typed caches, if this heap has used any.
@@ -128,7 +144,7 @@ impl ThreadHeap {
         let (top, base) = (&self.hot.top[class as usize], self.base(class));
         // SAFETY: slots from base to top are the sheaf's.
         while top.get() > base && unsafe { *top.get().sub(1) }.is_null() {
-            top.set(top.get().wrapping_sub(1));
+            self.set_top(class, top.get().wrapping_sub(1));
         }
         // SAFETY: a heap of this thread.
         unsafe { Heap::pop(&self.hot, class as usize) }
@@ -147,7 +163,7 @@ impl ThreadHeap {
         // SAFETY: `got` objects lie from `base` on.
         unsafe {
             let top = base.add(got - 1);
-            self.hot.top[class as usize].set(top);
+            self.set_top(class, top);
             *top
         }
     }
@@ -204,7 +220,7 @@ impl ThreadHeap {
             }
         });
         first?;
-        self.hot.top[class as usize].set(top);
+        self.set_top(class, top);
         self.open(class);
         first
     }
@@ -237,7 +253,7 @@ impl ThreadHeap {
         // SAFETY: there is room now.
         unsafe { *top = object };
         compiler_fence(Release);
-        self.hot.top[c].set(top.wrapping_add(1));
+        self.set_top(class, top.wrapping_add(1));
     }
 
     /// Takes the oldest `count` objects out of a sheaf, to where they came from.
@@ -253,7 +269,7 @@ impl ThreadHeap {
             core::ptr::copy_nonoverlapping(base, objects.as_mut_ptr(), count);
             core::ptr::copy(base.add(count), base, held - count);
         }
-        self.hot.top[c].set(top.wrapping_sub(count));
+        self.set_top(class, top.wrapping_sub(count));
         // Fork: what is published below must have left the sheaf. See the module's text.
         compiler_fence(SeqCst);
         give_back(class, &objects[..count], Strictness::Report);
@@ -266,7 +282,7 @@ impl ThreadHeap {
             let base = self.base(class as Class);
             let top = self.hot.top[class].get();
             // Whatever happens next, the sheaf is empty and caches nothing.
-            self.hot.top[class].set(base);
+            self.set_top(class as Class, base);
             if !self.hot.limit[class].get().is_null() {
                 self.hot.limit[class].set(base);
             }

@@ -60,7 +60,6 @@ impl CacheStats {
 }
 
 /// A row for the tables of statistics.
-#[cfg_attr(not(test), allow(dead_code, reason = "for the tables of statistics"))]
 pub(crate) struct CacheInfo<'a> {
     pub(crate) name: &'a str,
     pub(crate) object_size: usize,
@@ -76,7 +75,6 @@ pub(crate) struct CacheInfo<'a> {
 }
 
 /// Calls `each` for every typed cache, by its number, the allocator's own last. No lock is held meanwhile.
-#[cfg_attr(not(test), allow(dead_code, reason = "for the tables of statistics"))]
 pub(crate) fn for_each_typed_cache(mut each: impl FnMut(CacheInfo<'_>)) {
     table::for_each(CacheStats::of, |stats| {
         each(CacheInfo {

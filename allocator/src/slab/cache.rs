@@ -8,6 +8,8 @@
 
 use super::slab::{Found, Slab, State};
 use crate::lock::Lock;
+#[cfg(not(loom))]
+use crate::lock::LockGuard;
 use core::cell::Cell;
 
 /// What the cache needs from the layers below; the models bring their own.
@@ -65,6 +67,13 @@ impl Cache {
     /// The lock, for `fork.rs`.
     pub(crate) fn lock(&self) -> &Lock {
         &self.lock
+    }
+
+    /// State and count of a slab; None if it is not one of this class any more. Under the lock, whose guard shows that.
+    #[cfg(not(loom))]
+    pub(crate) fn look(&self, _guard: &LockGuard, slab: *mut Slab, backing: &impl Backing) -> Option<(Found, u16)> {
+        // SAFETY: under the lock a slab of this class stays one, and its record is readable.
+        backing.is_ours(slab).then(|| unsafe { ((*slab).look(), (*slab).objects) })
     }
 
     /// A slab for the caller to hold, from the list or new; null if there is no memory.
