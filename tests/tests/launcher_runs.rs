@@ -104,6 +104,16 @@ fn settings_are_added_to_the_configuration_and_reach_the_allocator() {
     assert!(text.starts_with("{\"version\":1,") && text.ends_with("}\n"), "{text}");
 }
 
+/// cat closes stderr before it ends, as all coreutils do.
+#[test]
+fn statistics_reach_stderr_though_the_program_closes_it() {
+    let outcome = run(&["--stats", "--", "cat"]).input("through").outcome();
+    outcome.assert_success();
+    assert_eq!(text(&outcome), "through");
+    let tables = String::from_utf8_lossy(&outcome.stderr).into_owned();
+    assert!(tables.starts_with("summary\n") && tables.contains("\nslabinfo - version: 2.1\n"), "{tables}");
+}
+
 #[test]
 fn all_keys_of_the_configuration_are_listed() {
     let list = Run::new(launcher()).args(["conf"]).text();
