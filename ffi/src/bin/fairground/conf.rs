@@ -140,4 +140,19 @@ mod tests {
         }
         assert!(table.contains("\narenas           1        a number from 1 to 4\n"), "{table}");
     }
+
+    #[test]
+    fn the_table_in_the_documentation_is_that_of_the_allocator() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/configuration.md");
+        let document = std::fs::read_to_string(path).unwrap();
+        let present: Vec<&str> = document.lines().filter(|line| line.starts_with("| `")).collect();
+        let rows = KEYS.iter().map(|key| {
+            let mut allowed = String::new();
+            key.allowed(|piece| allowed.push_str(piece));
+            let default = if key.default.is_empty() { String::new() } else { format!("`{}`", key.default) };
+            format!("| `{}` | {default} | {allowed} | {} |", key.name, key.meaning)
+        });
+        let rows: Vec<String> = rows.collect();
+        assert_eq!(present, rows, "docs/configuration.md differs; it should have\n{}\n", rows.join("\n"));
+    }
 }
