@@ -6,9 +6,11 @@
 //!
 //! A vforked or raw-cloned child shares the memory until it execs and takes part in the ordinary protocol.
 
+use crate::background;
 use crate::extent::EXTENTS;
 use crate::lock::Lock;
 use crate::memblock::MEMBLOCK;
+use crate::reclaim;
 use crate::registry::REGISTRY;
 use crate::zone::node;
 
@@ -22,6 +24,7 @@ pub(crate) fn register() {
 fn for_each_lock(mut each: impl FnMut(&Lock)) {
     each(REGISTRY.lock());
     each(node::lock());
+    each(reclaim::lock());
     for node in node::nodes() {
         for cache in &node.caches {
             each(cache.lock());
@@ -31,7 +34,7 @@ fn for_each_lock(mut each: impl FnMut(&Lock)) {
         node.bins.iter().for_each(|bins| each(bins.lock()));
     }
     for node in node::nodes() {
-        each(node.zone.lock());
+        node.zone.locks().into_iter().for_each(&mut each);
     }
     each(MEMBLOCK.lock());
     each(EXTENTS.lock());
@@ -48,5 +51,6 @@ unsafe extern "C" fn parent() {
 unsafe extern "C" fn child() {
     // Waiters did not survive; waking nobody is harmless.
     for_each_lock(Lock::release);
+    background::forget();
     REGISTRY.bury_dead();
 }

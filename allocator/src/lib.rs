@@ -30,6 +30,7 @@
 //! | `memblock` | address space, and the tables that describe it | `memblock` |
 //! | `os`, `arch` | system calls; what differs between processors | |
 //! | [`config`] | `key:value,key:value`, read at the first allocation | |
+//! | `reclaim`, `decay`, `pressure` | free memory back in time: when and by whom; how much; whether any may be idle | `mm/vmscan.c` |
 //! | `trim`, `totals` | free memory back on request; totals | |
 //! | `fork`, `lock`, `report`, `text` | fork handlers; the lock and the lock order; errors on stderr, and text in general | |
 //!
@@ -41,6 +42,8 @@
 #[cfg(not(loom))]
 mod arch;
 #[cfg(not(loom))]
+mod background;
+#[cfg(not(loom))]
 mod bins;
 #[cfg(not(loom))]
 mod block;
@@ -48,6 +51,7 @@ mod block;
 mod check;
 #[cfg(not(loom))]
 pub mod config;
+mod decay;
 #[cfg(not(loom))]
 mod direct;
 #[cfg(not(loom))]
@@ -66,6 +70,10 @@ mod models;
 mod os;
 #[cfg(not(loom))]
 mod page;
+#[cfg(not(loom))]
+mod pressure;
+#[cfg(not(loom))]
+mod reclaim;
 #[cfg(not(loom))]
 mod registry;
 #[cfg(not(loom))]

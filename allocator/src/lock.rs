@@ -10,8 +10,8 @@
 //! and sleeps while it is 2; whoever gets the lock that way leaves it at 2, for others may sleep still. Releasing swaps in 0
 //! (release) and wakes one sleeper if it was 2. The protocol is the well-known one of Drepper's 'Futexes are tricky'.
 //!
-//! Lock order, outermost first: heap registry, slab cache (class by class), bins, zone, memblock; the extent table is taken
-//! alone. No lock is held while user code runs.
+//! Lock order, outermost first: heap registry, the pass of `reclaim.rs`, slab cache (class by class), bins, pages that are
+//! being given back, zone, memblock; the extent table is taken alone. No lock is held while user code runs.
 //!
 //! A child of `fork` may not trust a lock that was held in the parent by another thread: `fork.rs` takes them all before.
 
@@ -46,6 +46,12 @@ impl Lock {
     pub(crate) fn lock(&self) -> LockGuard<'_> {
         self.acquire();
         LockGuard(self)
+    }
+
+    /// Takes the lock if it is free.
+    #[cfg(not(loom))]
+    pub(crate) fn try_lock(&self) -> Option<LockGuard<'_>> {
+        self.0.compare_exchange(FREE, HELD, Ordering::Acquire, Ordering::Relaxed).ok().map(|_| LockGuard(self))
     }
 
     /// Takes the lock; the caller owes a [`Lock::release`].

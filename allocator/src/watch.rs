@@ -17,6 +17,7 @@
 use crate::block::{self, Block, Found};
 use crate::config::{self, Config};
 use crate::extent::EXTENTS;
+use crate::zone;
 use core::ptr::null_mut;
 use core::sync::atomic::{
     AtomicU8,
@@ -60,6 +61,9 @@ pub(crate) fn level() -> Level {
 fn apply(config: &Config) {
     if config.mmap_threshold != 0 {
         EXTENTS.set_threshold(config.mmap_threshold);
+    }
+    if config.dirty_cap != 0 {
+        zone::set_dirty_cap(config.dirty_cap);
     }
     let level = if config.zero_on_free { Level::Everything } else { Level::Nobody };
     LEVEL.store(level as u8, Release);
