@@ -40,15 +40,15 @@ help:
 # ---------------------------------------------------------------------------------------------------------------- tests
 
 # In this order: what is quick and fails often comes first.
-STEPS := setup check-format check-lints build test-core test-portable model test-ffi test-programs test-examples \
-	test-gates test-docs
+STEPS := setup check-format check-lints build test-core test-portable test-page-sizes model test-ffi test-programs \
+	test-examples test-gates test-docs test-stress fuzz
 
 .PHONY: test test-long
 test:
 	@rm -f '$(TARGET)/skipped-tests.txt'
 	@MAKE='$(MAKE)' SKIPPED='$(TARGET)/skipped-tests.txt' tests/steps.sh $(STEPS)
 
-LONG_STEPS := setup check-tests-can-fail test-random model-long
+LONG_STEPS := setup check-tests-can-fail test-random model-long stress-long test-asan test-tsan test-aarch64
 test-long:
 	@rm -f '$(TARGET)/skipped-tests.txt'
 	@MAKE='$(MAKE)' SKIPPED='$(TARGET)/skipped-tests.txt' tests/steps.sh $(LONG_STEPS)
@@ -71,8 +71,9 @@ check-format:
 	$(CARGO) fmt --all --check
 
 check-lints:
-	@echo 'No warnings from compiler and clippy, in any of the three configurations (5 minutes)'
+	@echo 'No warnings from compiler and clippy, in any of the four configurations (5 minutes)'
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	$(CARGO) clippy --locked -p fairground-allocator --all-targets --features valgrind,asan -- -D warnings
 	$(PORTABLE) $(CARGO) clippy --locked -p fairground-allocator --all-targets -- -D warnings
 	$(LOOM) $(CARGO) clippy --locked -p fairground-allocator --lib --profile test -- -D warnings
 
@@ -88,6 +89,13 @@ test-core:
 test-portable:
 	@echo 'The core once more, with the parts for processors without assembly of ours (2 minutes)'
 	$(PORTABLE) $(CARGO) test --locked -p fairground-allocator --tests
+
+# On kernels whose pages are that large already it runs the same tests again.
+test-page-sizes:
+	@echo 'The core once more, with pages of 16 KiB and of 64 KiB (3 minutes)'
+	for size in 16k 64k; do \
+		CARGO_TARGET_DIR='$(TARGET)/page-sizes' RUSTFLAGS="$(RUSTFLAGS) --cfg fairground_page_$$size" \
+			$(CARGO) test --locked -p fairground-allocator --tests || exit 1; done
 
 .PHONY: model
 model:
@@ -115,9 +123,52 @@ test-docs:
 	$(CARGO) test --locked --workspace --doc
 	RUSTDOCFLAGS='$(RUSTDOCFLAGS) -D warnings' $(CARGO) doc --locked --workspace --no-deps --document-private-items
 
+# ---------------------------------------------------------------- stress, fuzzing, sanitizers
+
+STRESS := $(CARGO) test --locked --release -p fairground-allocator --test shadow_stress
+
+test-stress:
+	@echo 'Stress with a shadow map, 2 and 16 threads, 10 s each; made-up faults are noticed (2 minutes)'
+	FAIRGROUND_STRESS_SECONDS=10 $(STRESS)
+
+# Half of it in each number of threads. A failure prints the seed, which --seed takes.
+STRESS_SECONDS ?= 300
+stress-long:
+	@echo 'Stress with a shadow map, $(STRESS_SECONDS) s, in 2 and in 16 threads (6 minutes)'
+	$(STRESS) -- --threads 2 --seconds $$(($(STRESS_SECONDS) / 2))
+	$(STRESS) -- --threads 16 --seconds $$(($(STRESS_SECONDS) / 2))
+
+FUZZ_SECONDS ?= 60
+fuzz:
+	@echo 'Fuzzing of calls and of the configuration, $(FUZZ_SECONDS) s each (4 minutes; nightly toolchain and cargo-fuzz)'
+	$(CARGO) fmt --manifest-path fuzz/Cargo.toml --check
+	fuzz/run.sh $(FUZZ_SECONDS)
+
+test-asan:
+	@echo 'The core under AddressSanitizer (4 minutes; nightly toolchain)'
+	tests/sanitizers.sh address
+
+test-tsan:
+	@echo 'The core under ThreadSanitizer, with and without our assembly (8 minutes; nightly toolchain)'
+	tests/sanitizers.sh thread
+
+# --------------------------------------------------------------------------------------
+STEPS += test-hardened
+.PHONY: test-hardened
+test-hardened:
+	@echo 'Correct programs on the hardened allocator: tests of the core, python, g++, git, node, redis (2 minutes)'
+	FAIRGROUND_CONF=hardened:true $(CARGO) test --locked -p fairground-allocator --test threads --test alignment_and_contents \
+		--test global_allocator_churn
+	FAIRGROUND_CONF=hardened:true $(CARGO) test --locked -p fairground-tests --test python --test gxx --test git --test node \
+		--test redis
+
 check-tests-can-fail: build
 	@echo 'The tests of real programs notice allocators that are wrong on purpose (20 minutes)'
 	tests/check-that-tests-can-fail.sh
+
+test-aarch64:
+	@echo 'The core and the library built for aarch64, in an emulator (5 minutes; installs cross compilers, 400 MB)'
+	tests/aarch64.sh
 
 # Each run draws new random cases.
 RANDOM_RUNS ?= 20

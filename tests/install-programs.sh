@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs the Debian or Ubuntu packages with the programs that Fairground's tests, demo and comparison run.
-# Usage: install-programs.sh [test|demo|compare]
+# Usage: install-programs.sh [test|demo|compare|aarch64]
 #
 # Nothing is done for what is there already; services that a package starts on installation are stopped again, for the
 # tests start their own. Without root or apt-get it names what is missing and fails: the caller decides whether to go on.
@@ -58,6 +58,24 @@ need_demo() {
     need perl perl
 }
 
+# A Rust compiler with a standard library for aarch64, unless there is one. Debian's for the web browsers is recent enough;
+# its library comes from the other architecture's packages, which apt must be told of.
+need_rust_for_aarch64() {
+    triple=aarch64-unknown-linux-gnu
+    for rustc in "${RUSTC:-rustc}" /usr/bin/rustc; do
+        libraries=$("$rustc" --print target-libdir --target $triple 2>/dev/null) || continue
+        ls "$libraries"/libstd-*.rlib >/dev/null 2>&1 && return
+    done
+    if apt-cache show rustc-web >/dev/null 2>&1; then
+        add rustc-web
+        add libstd-rust-web-dev:arm64
+        foreign=arm64
+    else
+        echo "This release of the system has no Rust for aarch64: rustup target add $triple, if rustup has it." >&2
+    fi
+}
+foreign=
+
 purpose=${1:-test}
 case $purpose in
 demo) need_demo ;;
@@ -70,6 +88,8 @@ test)
     need postgresql postgres initdb pgbench
     command -v psql >/dev/null 2>&1 || add postgresql-client
     need util-linux setpriv
+    need strace strace
+    need golang-go go
     ;;
 compare)
     need_build
@@ -79,8 +99,15 @@ compare)
     need_file '/usr/lib/*/libmimalloc.so.2*' libmimalloc2.0
     need_file '/usr/lib/*/libtcmalloc_minimal.so.4*' libtcmalloc-minimal4 libtcmalloc-minimal4t64
     ;;
+aarch64)
+    need_rust_for_aarch64
+    need gcc-aarch64-linux-gnu aarch64-linux-gnu-gcc
+    need g++-aarch64-linux-gnu aarch64-linux-gnu-g++
+    need qemu-user-static qemu-aarch64-static
+    [ -e /usr/aarch64-linux-gnu/include/stdlib.h ] || add libc6-dev-arm64-cross
+    ;;
 *)
-    echo "usage: $0 [test|demo|compare]" >&2
+    echo "usage: $0 [test|demo|compare|aarch64]" >&2
     exit 2
     ;;
 esac
@@ -107,6 +134,10 @@ for service in redis-server postgresql; do
 done
 
 echo "Missing:$missing$wanted; refreshing apt's lists"
+if [ -n "$foreign" ] && ! dpkg --print-foreign-architectures | grep -qx "$foreign"; then
+    echo "Telling dpkg of the architecture $foreign (dpkg --remove-architecture $foreign takes that back)"
+    dpkg --add-architecture "$foreign"
+fi
 apt-get update -q
 # Of each group the first package that this release has.
 IFS=';'
@@ -125,8 +156,9 @@ if [ -z "$missing" ]; then
     exit 1
 fi
 echo "Installing:$missing"
+# Nothing that is installed may go for it: a compiler from elsewhere, say.
 # shellcheck disable=SC2086 # one argument for each package
-DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $missing
+DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends --no-remove $missing
 
 for service in redis-server postgresql; do
     case " $before " in *" $service "*) continue ;; esac

@@ -58,11 +58,12 @@ fn start() -> bool {
 }
 
 extern "C" fn run(_: *mut c_void) -> *mut c_void {
+    let interval = config::get().decay_ms.max(1) as u64;
     loop {
         match pressure::pressure() {
-            Pressure::Quiet => pressure::sleep_while_quiet(),
-            Pressure::Pending => clock::sleep_ms(config::get().decay_ms.max(1) as u64),
+            Pressure::Quiet if pressure::sleep_while_quiet() => {}
             Pressure::Urgent => clock::sleep_ms(STEP_MS),
+            _ => clock::sleep_ms(interval),
         }
         reclaim::try_pass(clock::now_ms());
     }

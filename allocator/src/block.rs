@@ -10,6 +10,7 @@ use crate::bins::{self, Around, chunk_class};
 use crate::direct::{self, Strictness};
 use crate::extent::EXTENTS;
 use crate::heap::Heap;
+use crate::kmem;
 use crate::memblock::{MEMBLOCK, NodeId, granule};
 use crate::page::{Kind, PageIndex, Tag};
 use crate::report::{Misuse, misuse};
@@ -38,7 +39,7 @@ pub(crate) struct Block {
     pub(crate) zeroed: bool,
 }
 
-const NO_BLOCK: Block = Block { address: null_mut(), zeroed: false };
+pub(crate) const NO_BLOCK: Block = Block { address: null_mut(), zeroed: false };
 
 /// A block of at least `size` bytes (not 0) at a multiple of `align`; its address is null, and `errno` is `ENOMEM`, if there is
 /// no memory.
@@ -89,7 +90,7 @@ fn alloc_large(size: usize, align: usize) -> Block {
         return NO_BLOCK;
     }
     for attempt in 0..2 {
-        if let Some(block) = try_alloc_large(size, align) {
+        if let Some(block) = try_alloc_large(size, align, 0) {
             return block;
         }
         if attempt == 0 && !trim::reclaim() {
@@ -101,8 +102,13 @@ fn alloc_large(size: usize, align: usize) -> Block {
     NO_BLOCK
 }
 
-fn try_alloc_large(size: usize, align: usize) -> Option<Block> {
-    if align > RUN_MAX || size > RUN_MAX && size > EXTENTS.threshold() {
+/// A block of any size in pages of its own, so that its free takes the slow path. If these are a run, its tag bears `mark`.
+pub(crate) fn alloc_apart(align: usize, size: usize, mark: u8) -> Option<Block> {
+    if size > REQUEST_MAX || align > REQUEST_MAX { None } else { try_alloc_large(size, align, mark) }
+}
+
+fn try_alloc_large(size: usize, align: usize, mark: u8) -> Option<Block> {
+    if align > RUN_MAX || is_extent(size) {
         return extent(size, align);
     }
     let node = thread::current().map(|heap| heap.node()).or_else(|| node(NodeId(0)))?;
@@ -112,8 +118,13 @@ fn try_alloc_large(size: usize, align: usize) -> Option<Block> {
     };
     let page = MEMBLOCK.page_map();
     page.page(run.start).n.store(pages as u16, Relaxed);
-    page.page(run.start).set_tag(Tag::new(Kind::Run, 0, 0));
+    page.page(run.start).set_tag(Tag::new(Kind::Run, 0, mark));
     Some(Block { address: MEMBLOCK.address_of(run.start), zeroed: run.zeroed })
+}
+
+/// Whether a block of this size, whatever its alignment, gets a mapping of its own.
+pub(crate) fn is_extent(size: usize) -> bool {
+    size > RUN_MAX && size > EXTENTS.threshold()
 }
 
 fn extent(size: usize, align: usize) -> Option<Block> {
@@ -176,6 +187,9 @@ pub(crate) fn free(p: *mut u8) {
         }
         return;
     }
+    if class == granule::CACHE {
+        bad_pointer("free", address, index);
+    }
     free_run(p, index);
 }
 
@@ -199,7 +213,7 @@ fn free_run(p: *mut u8, index: PageIndex) {
     let tag = page.tag();
     // Of two threads that free the same run, one finds the tag changed.
     if tag.kind() != Kind::Run || !p.addr().is_multiple_of(PAGE) || !page.replace_tag(tag, Tag::INSIDE) {
-        bad_pointer("free", p.addr(), index);
+        return bad_pointer("free", p.addr(), index);
     }
     node_of(index).zone.free_exact(index, page.n.load(Relaxed) as u32);
     reclaim::look(thread::existing());
@@ -220,6 +234,8 @@ pub(crate) enum Place {
     Chunk(PageIndex),
     Run(PageIndex),
     Extent,
+    /// An extent with a guard page behind it.
+    Guarded,
 }
 
 /// A block in use.
@@ -236,23 +252,27 @@ impl Found {
         match self.place {
             Place::Slab(class) => Some(class),
             Place::Chunk(index) => Some(bins::class_at(index)),
-            Place::Run(_) | Place::Extent => None,
+            Place::Run(_) | Place::Extent | Place::Guarded => None,
         }
     }
 }
 
-/// Finds a block by its address alone; reports and aborts if none starts there.
-pub(crate) fn find(call: &str, p: *mut u8) -> Found {
+/// Finds a block by its address alone; None, and a report, if none starts there.
+pub(crate) fn find(call: &str, p: *mut u8) -> Option<Found> {
     let address = p.addr();
     let Some(index) = MEMBLOCK.index_of(address) else {
-        return match EXTENTS.size_at(address) {
-            Some(size) => Found { place: Place::Extent, size },
-            None => bad_pointer_outside(call, address),
-        };
+        let found = EXTENTS.size_at(address).map(|(size, guarded)| {
+            let place = if guarded { Place::Guarded } else { Place::Extent };
+            Found { place, size }
+        });
+        if found.is_none() {
+            bad_pointer_outside(call, address);
+        }
+        return found;
     };
     let class = MEMBLOCK.granule(index).load(Relaxed);
     if granule::is_bins(class) && chunk_class(address, index).is_some() {
-        return Found { place: Place::Chunk(index), size: bins::chunk_size(index) };
+        return Some(Found { place: Place::Chunk(index), size: bins::chunk_size(index) });
     }
     if class as usize <= NR_SLAB_CLASSES && class != granule::NONE {
         let (size, offset) = (size_of_class(class), address % SLAB_BYTES);
@@ -260,29 +280,33 @@ pub(crate) fn find(call: &str, p: *mut u8) -> Found {
         // SAFETY: the granule byte says that a slab is here.
         let slab = unsafe { &*slab_at(index) };
         if number * size == offset && number < slab.objects as usize && !slab.is_free(number) {
-            return Found { place: Place::Slab(class), size };
+            return Some(Found { place: Place::Slab(class), size });
         }
     }
     if class == granule::NONE {
         let page = MEMBLOCK.page_map().page(index);
         if page.tag().kind() == Kind::Run && address.is_multiple_of(PAGE) {
-            return Found { place: Place::Run(index), size: page.n.load(Relaxed) as usize * PAGE };
+            return Some(Found { place: Place::Run(index), size: page.n.load(Relaxed) as usize * PAGE });
         }
     }
-    bad_pointer(call, address, index)
+    bad_pointer(call, address, index);
+    None
 }
 
 /// Says what is known of an address in our memory where no block in use starts.
 #[cold]
 #[inline(never)]
-fn bad_pointer(call: &str, address: usize, index: PageIndex) -> ! {
+fn bad_pointer(call: &str, address: usize, index: PageIndex) {
     let class = MEMBLOCK.granule(index).load(Relaxed);
     if class != granule::NONE && (class as usize) < NR_CLASSES {
         let (size, offset) = (size_of_class(class), address % SLAB_BYTES);
         let number = offset / size;
         let start = address - offset + number * size;
         let what = if number * size == offset { Misuse::DoubleFree { size } } else { Misuse::Interior { start, size } };
-        misuse(call, address, what);
+        return misuse(call, address, what);
+    }
+    if class == granule::CACHE {
+        misuse(call, address, Misuse::OfCache { name: kmem::cache::name_at(index) });
     }
     let around = if granule::is_bins(class) { bins::chunk_around(address, index) } else { run_around(address, index) };
     let what = match around {
@@ -290,7 +314,7 @@ fn bad_pointer(call: &str, address: usize, index: PageIndex) -> ! {
         Some(Around { start, size, free: false }) => Misuse::Interior { start, size },
         _ => Misuse::NotAllocated,
     };
-    misuse(call, address, what)
+    misuse(call, address, what);
 }
 
 /// The run an address lies in; for reports.
@@ -313,9 +337,9 @@ fn run_around(address: usize, index: PageIndex) -> Option<Around> {
 /// Says what is known of an address that is not in a chunk of ours.
 #[cold]
 #[inline(never)]
-fn bad_pointer_outside(call: &str, address: usize) -> ! {
+fn bad_pointer_outside(call: &str, address: usize) {
     let what = EXTENTS.around(address).map_or(Misuse::Foreign, |(start, size)| Misuse::Interior { start, size });
-    misuse(call, address, what)
+    misuse(call, address, what);
 }
 
 /// Sets `errno` and returns null.

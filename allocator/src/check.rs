@@ -40,13 +40,18 @@ pub(crate) fn check_sheaf(class: Class, objects: &[*mut u8]) {
     for (at, &object) in objects.iter().enumerate().filter(|(_, object)| !object.is_null()) {
         let address = object.addr();
         if address & !(SLAB_BYTES - 1) != granule_start || medium {
-            let Some(index) = MEMBLOCK.index_of(address) else { misuse("free", address, Misuse::Foreign) };
+            let Some(index) = MEMBLOCK.index_of(address) else {
+                misuse("free", address, Misuse::Foreign);
+                continue;
+            };
             let byte = MEMBLOCK.granule(index).load(Relaxed);
             if byte != class && !(medium && granule::is_bins(byte)) {
                 wrong_class(address, index, size);
+                continue;
             }
             if medium && bins::chunk_class(address, index) != Some(class) {
                 misuse("free", address, Misuse::NotAllocated);
+                continue;
             }
             (granule_start, slab) = (address & !(SLAB_BYTES - 1), slab_at(index));
         }
@@ -55,13 +60,13 @@ pub(crate) fn check_sheaf(class: Class, objects: &[*mut u8]) {
             let number = ((offset as u64 * RECIPROCALS[class as usize] as u64) >> 32) as usize;
             if number * size != offset {
                 misuse("free", address, Misuse::Interior { start: address - offset + number * size, size });
+                continue;
             }
             // SAFETY: the granule byte says that a slab is here; what lies in a sheaf counts as in use, so it stays.
             let slab = unsafe { &*slab };
             if number >= slab.objects as usize {
                 misuse("free", address, Misuse::NotAllocated);
-            }
-            if slab.is_free(number) {
+            } else if slab.is_free(number) {
                 misuse("free", address, Misuse::DoubleFree { size });
             }
         }

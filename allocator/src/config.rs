@@ -6,7 +6,7 @@
 //!
 //! A key that is not known and a value that is not allowed get one line on stderr, with what is allowed, and are skipped.
 //!
-//! After it has been read the configuration is constant: [`get`] returns a shared reference, and what may change later
+//! After it has been read the configuration is constant: `get` returns a shared reference, and what may change later
 //! (`mallopt`) has a variable of its own in the module it belongs to. The lock is taken alone, before any other.
 
 #![allow(dead_code)] // until every key has its reader
@@ -92,6 +92,7 @@ pub(crate) struct Config {
     pub(crate) misuse: OnMisuse,
     pub(crate) zero_on_free: bool,
     pub(crate) hardened: bool,
+    pub(crate) hardened_sample: u32,
     pub(crate) profile: bool,
     pub(crate) profile_every: usize,
     pub(crate) profile_to: PathText,
@@ -115,6 +116,7 @@ impl Config {
         misuse: OnMisuse::Abort,
         zero_on_free: false,
         hardened: false,
+        hardened_sample: 64,
         profile: false,
         profile_every: 512 * KIB,
         profile_to: PathText::EMPTY,
@@ -267,6 +269,12 @@ pub static KEYS: &[Key] = &[
         value: Value::Flag(|c, v| c.hardened = v),
     },
     Key {
+        name: "hardened_sample",
+        default: "64",
+        meaning: "if hardened: one of so many freed blocks is checked further, one of 16 times so many of 64 KiB and more gets a guard page",
+        value: Value::Number(1, 1_000_000, |c, v| c.hardened_sample = v as u32),
+    },
+    Key {
         name: "profile",
         default: "false",
         meaning: "samples allocations with their backtraces and writes a profile at exit",
@@ -287,7 +295,7 @@ pub static KEYS: &[Key] = &[
     Key {
         name: "leaks",
         default: "false",
-        meaning: "the profile is followed by a report, on stderr, of what was never freed",
+        meaning: "a report at exit, on stderr, of what was never freed, from samples as `profile` takes them",
         value: Value::Flag(|c, v| c.leaks = v),
     },
     Key {
@@ -534,8 +542,8 @@ mod tests {
             (default.dirty_cap, default.arenas, default.reserve, default.mmap_threshold, default.profile_every)
         );
         assert_eq!(
-            (config.huge_pages, config.stats, config.misuse),
-            (default.huge_pages, default.stats, default.misuse)
+            (config.huge_pages, config.stats, config.misuse, config.hardened_sample),
+            (default.huge_pages, default.stats, default.misuse, default.hardened_sample)
         );
     }
 }

@@ -3,6 +3,7 @@
 //! This is where the pointers a program freed meet the metadata, so where a wrong one shows at the latest.
 
 use crate::bins::{self, BadChunk};
+use crate::kmem;
 use crate::memblock::{MEMBLOCK, NodeId, granule};
 use crate::page::PageIndex;
 use crate::pressure::{self, Pressure};
@@ -16,7 +17,7 @@ use core::sync::atomic::Ordering::Relaxed;
 /// What to do about an object in a sheaf that is free already.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Strictness {
-    /// The program freed it twice: report and abort.
+    /// The program freed it twice: report it. It is skipped, should the process go on.
     Report,
     /// The sheaf was caught in the middle of a step by fork: skip it.
     Tolerate,
@@ -68,17 +69,22 @@ pub(crate) fn give_back(class: Class, objects: &[*mut u8], strictness: Strictnes
         if object.is_null() {
             continue; // a sized free of null
         }
-        let Some(index) = MEMBLOCK.index_of(address) else { misuse("free", address, Misuse::Foreign) };
+        let Some(index) = MEMBLOCK.index_of(address) else {
+            misuse("free", address, Misuse::Foreign);
+            continue;
+        };
         if MEMBLOCK.granule(index).load(Relaxed) != class {
-            if strictness == Strictness::Tolerate {
-                continue; // named twice, and its slab went with the last object
+            // Otherwise it was named twice, and its slab went with the last object.
+            if strictness == Strictness::Report {
+                wrong_class(address, index, size);
             }
-            wrong_class(address, index, size);
+            continue;
         }
         let offset = address % SLAB_BYTES;
         let number = ((offset as u64 * reciprocal) >> 32) as usize;
         if number * size != offset {
             misuse("free", address, Misuse::Interior { start: address - offset + number * size, size });
+            continue;
         }
         let slab = slab_at(index);
         if !core::ptr::eq(run.slab, slab) {
@@ -116,9 +122,13 @@ impl Run {
         // SAFETY: the objects count as in use until `settle`, so the slab exists.
         let slab = unsafe { &*self.slab };
         if self.word * 64 + (63 - self.mask.leading_zeros() as usize) >= slab.objects as usize {
-            let size = size_of_class(class);
-            let address = slab.base().addr() + (self.word * 64 + self.mask.trailing_zeros() as usize) * size;
-            misuse("free", address, Misuse::NotAllocated);
+            // The address of the highest: that one surely lies behind the last object.
+            let number = self.word * 64 + (63 - self.mask.leading_zeros() as usize);
+            misuse("free", slab.base().addr() + number * size_of_class(class), Misuse::NotAllocated);
+            self.mask &= slab.objects_in(self.word);
+            if self.mask == 0 {
+                return;
+            }
         }
         let mut newly = self.mask;
         if let Err(double) = slab.put(self.word, self.mask) {
@@ -148,25 +158,27 @@ impl Run {
 
 /// Reports a pointer whose granule is not of the class it was freed as.
 #[cold]
-pub(crate) fn wrong_class(address: usize, index: PageIndex, claimed: usize) -> ! {
+pub(crate) fn wrong_class(address: usize, index: PageIndex, claimed: usize) {
     let class = MEMBLOCK.granule(index).load(Relaxed);
     let what = match class {
         granule::NONE => Misuse::NotAllocated,
         byte if granule::is_bins(byte) => Misuse::WrongSize { size: bins::chunk_size(index), claimed },
+        granule::CACHE => Misuse::OfCache { name: kmem::cache::name_at(index) },
         _ if (class as usize) < NR_CLASSES => Misuse::WrongSize { size: size_of_class(class), claimed },
         _ => Misuse::NotAllocated,
     };
-    misuse("free", address, what)
+    misuse("free", address, what);
 }
 
 fn give_back_chunk(chunk: *mut u8, class: Class, strictness: Strictness) {
     let address = chunk.addr();
-    let Some(index) = MEMBLOCK.index_of(address) else { misuse("free", address, Misuse::Foreign) };
+    let Some(index) = MEMBLOCK.index_of(address) else { return misuse("free", address, Misuse::Foreign) };
     if !granule::is_bins(MEMBLOCK.granule(index).load(Relaxed)) {
-        if strictness == Strictness::Tolerate {
-            return; // as in `give_back`
+        // Otherwise as in `give_back`.
+        if strictness == Strictness::Report {
+            wrong_class(address, index, size_of_class(class));
         }
-        wrong_class(address, index, size_of_class(class));
+        return;
     }
     let node = node_of(index);
     match bins_of(index).free(&node.zone, address, index) {

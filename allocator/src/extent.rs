@@ -7,13 +7,21 @@
 //! threshold*, and requests up to it are served from the zone from then on, which keeps its pages for a while.
 //! `mallopt(M_MMAP_THRESHOLD)` sets and fixes the threshold.
 //!
+//! For hardening an extent can have a *guard* behind it, a page without access, and then the block ends at the guard instead of
+//! beginning where the mapping does.
+//!
 //! One lock, taken alone; system calls are made under it, which is nothing next to the page faults that follow.
 
-use crate::lock::Lock;
+use crate::lock::{Lock, Patience};
+use crate::memblock::TABLES_NAME;
 use crate::os::map::{self, Access};
 use core::cell::UnsafeCell;
 use core::ptr::null_mut;
 use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+/// Guard pages there may be at most. Each splits a mapping, and a process has 65,530 of those (`vm.max_map_count`); beyond this
+/// number blocks have no guard.
+const GUARDS_MAX: usize = 4096;
 
 /// Largest value of the dynamic threshold: ptmalloc's `DEFAULT_MMAP_THRESHOLD_MAX`.
 const THRESHOLD_MAX: usize = 32 << 20;
@@ -24,9 +32,18 @@ struct Extent {
     address: usize,
     start: *mut u8,
     len: usize,
+    /// Bytes without access behind those.
+    guard: usize,
 }
 
-const VACANT: Extent = Extent { address: 0, start: null_mut(), len: 0 };
+const VACANT: Extent = Extent { address: 0, start: null_mut(), len: 0, guard: 0 };
+
+impl Extent {
+    /// Bytes that the program may use.
+    fn usable(&self) -> usize {
+        self.start.addr() + self.len - self.address
+    }
+}
 
 struct Inner {
     table: *mut Extent,
@@ -34,6 +51,7 @@ struct Inner {
     capacity: usize,
     count: usize,
     bytes: usize,
+    guards: usize,
     dynamic: bool,
 }
 
@@ -51,7 +69,7 @@ unsafe impl Sync for Extents {}
 /// All extents of the process.
 pub(crate) static EXTENTS: Extents = Extents {
     lock: Lock::new(),
-    inner: UnsafeCell::new(Inner { table: null_mut(), capacity: 0, count: 0, bytes: 0, dynamic: true }),
+    inner: UnsafeCell::new(Inner { table: null_mut(), capacity: 0, count: 0, bytes: 0, guards: 0, dynamic: true }),
     threshold: AtomicUsize::new(0),
 };
 
@@ -67,17 +85,48 @@ impl Extents {
         }
         let start = map::map_aligned(len, align, Access::ReadWrite);
         if !start.is_null() {
-            inner.insert(Extent { address: start.addr(), start, len });
+            map::name(start, len, c"fairground large");
+            inner.insert(Extent { address: start.addr(), start, len, guard: 0 });
         }
         start
     }
 
-    /// Bytes usable at an address that is an extent's; None if it is none's.
-    pub(crate) fn size_at(&self, address: usize) -> Option<usize> {
+    /// As `alloc`, with a page without access behind the block, which ends as close to it as `align` (at most a page) allows;
+    /// at least `before` bytes of the mapping lie before the block. Null also if there are too many guards already.
+    pub(crate) fn alloc_guarded(&self, size: usize, align: usize, before: usize) -> *mut u8 {
+        let guard = map::os_page_size();
+        let whole = size.checked_next_multiple_of(align).and_then(|size| Some((size, size.checked_add(before)?)));
+        let Some((size, whole)) = whole else { return null_mut() };
+        let Some(len) = whole.checked_next_multiple_of(guard) else { return null_mut() };
+        let Some(mapped) = len.checked_add(guard) else { return null_mut() };
+        let _guard = self.lock.lock();
+        // SAFETY: under the lock.
+        let inner = unsafe { &mut *self.inner.get() };
+        if inner.guards >= GUARDS_MAX || align > guard || !inner.make_room() {
+            return null_mut();
+        }
+        let start = map::map(mapped, Access::None);
+        if start.is_null() {
+            return start;
+        }
+        // SAFETY: a part of the mapping just made.
+        if unsafe { !map::commit(start, len) } {
+            // SAFETY: nobody knows the mapping yet.
+            unsafe { map::unmap(start, mapped) };
+            return null_mut();
+        }
+        let address = start.wrapping_add(len - size);
+        inner.guards += 1;
+        inner.insert(Extent { address: address.addr(), start, len, guard });
+        address
+    }
+
+    /// Bytes usable at an address that is an extent's, and whether it has a guard; None if it is none's.
+    pub(crate) fn size_at(&self, address: usize) -> Option<(usize, bool)> {
         let _guard = self.lock.lock();
         // SAFETY: under the lock.
         let inner = unsafe { &*self.inner.get() };
-        inner.find(address).map(|at| inner.entry(at).len)
+        inner.find(address).map(|at| (inner.entry(at).usable(), inner.entry(at).guard != 0))
     }
 
     /// Start and bytes of the extent that an address lies in; for reports.
@@ -86,7 +135,7 @@ impl Extents {
         // SAFETY: under the lock.
         let inner = unsafe { &*self.inner.get() };
         let extents = (0..inner.capacity).map(|at| inner.entry(at));
-        extents.map(|e| (e.address, e.len)).find(|&(start, len)| start != 0 && address.wrapping_sub(start) < len)
+        extents.map(|e| (e.address, e.usable())).find(|&(start, len)| start != 0 && address.wrapping_sub(start) < len)
     }
 
     /// Frees the extent at `address`. False if there is none.
@@ -97,20 +146,24 @@ impl Extents {
         let Some(at) = inner.find(address) else { return false };
         let extent = inner.entry(at);
         inner.remove(at);
+        if extent.guard != 0 {
+            inner.guards -= 1;
+        }
         if inner.dynamic && extent.len <= THRESHOLD_MAX {
             self.threshold.fetch_max(extent.len, Relaxed);
         }
         // SAFETY: a mapping of ours that nobody has any more. Should the kernel refuse (a split at the mapping limit), at
         // least its memory is given back.
         unsafe {
-            if !map::unmap(extent.start, extent.len) {
+            if !map::unmap(extent.start, extent.len + extent.guard) {
                 map::dontneed(extent.start, extent.len);
             }
         }
         true
     }
 
-    /// Grows or shrinks the extent at `address`, moving it if need be; null if the kernel refuses or there is none.
+    /// Grows or shrinks the extent at `address`, moving it if need be; null if the kernel refuses, if there is none or if
+    /// it has a guard.
     pub(crate) fn resize(&self, address: usize, size: usize, may_move: bool) -> *mut u8 {
         let Some(len) = size.checked_next_multiple_of(map::os_page_size()) else { return null_mut() };
         let _guard = self.lock.lock();
@@ -118,6 +171,9 @@ impl Extents {
         let inner = unsafe { &mut *self.inner.get() };
         let Some(at) = inner.find(address) else { return null_mut() };
         let extent = inner.entry(at);
+        if extent.guard != 0 {
+            return null_mut();
+        }
         if extent.len == len {
             return extent.start;
         }
@@ -125,7 +181,7 @@ impl Extents {
         let start = unsafe { map::remap(extent.start, extent.len, len, may_move) };
         if !start.is_null() {
             inner.remove(at);
-            inner.insert(Extent { address: start.addr(), start, len });
+            inner.insert(Extent { address: start.addr(), start, len, guard: 0 });
         }
         start
     }
@@ -149,10 +205,24 @@ impl Extents {
 
     /// Extents in use, and their bytes.
     pub(crate) fn counts(&self) -> (usize, usize) {
-        let _guard = self.lock.lock();
+        self.counts_if(Patience::Wait).unwrap_or_default()
+    }
+
+    /// The same; None if the lock is taken and may not be waited for.
+    pub(crate) fn counts_if(&self, patience: Patience) -> Option<(usize, usize)> {
+        let _guard = self.lock.lock_if(patience)?;
         // SAFETY: under the lock.
         let inner = unsafe { &*self.inner.get() };
-        (inner.count, inner.bytes)
+        Some((inner.count, inner.bytes))
+    }
+
+    /// Whether an extent touches a range; None if the lock is taken and may not be waited for.
+    pub(crate) fn touch(&self, start: usize, end: usize, patience: Patience) -> Option<bool> {
+        let _guard = self.lock.lock_if(patience)?;
+        // SAFETY: under the lock.
+        let inner = unsafe { &*self.inner.get() };
+        let mut extents = (0..inner.capacity).map(|at| inner.entry(at));
+        Some(extents.any(|e| e.address != 0 && e.address < end && e.address + e.len > start))
     }
 
     /// The lock, for `fork.rs`.
@@ -238,6 +308,7 @@ impl Inner {
         if table.is_null() {
             return false;
         }
+        map::name(table.cast(), bytes, TABLES_NAME);
         let (old, old_capacity) = (self.table, self.capacity);
         (self.table, self.capacity) = (table, capacity);
         (self.count, self.bytes) = (0, 0);

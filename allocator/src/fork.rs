@@ -8,8 +8,10 @@
 
 use crate::background;
 use crate::extent::EXTENTS;
+use crate::kmem::table;
 use crate::lock::Lock;
 use crate::memblock::MEMBLOCK;
+use crate::profile::table::TABLE;
 use crate::reclaim;
 use crate::registry::REGISTRY;
 use crate::zone::node;
@@ -20,16 +22,23 @@ pub(crate) fn register() {
     unsafe { libc::pthread_atfork(Some(prepare), Some(parent), Some(child)) };
 }
 
-/// Every lock of the allocator, in lock order.
-fn for_each_lock(mut each: impl FnMut(&Lock)) {
+/// The outermost locks: while they are held, no other comes into being or goes.
+fn for_each_outer_lock(mut each: impl FnMut(&Lock)) {
+    each(table::lock());
     each(REGISTRY.lock());
     each(node::lock());
+}
+
+/// All others, in lock order. Under the outermost.
+fn for_each_inner_lock(mut each: impl FnMut(&Lock)) {
     each(reclaim::lock());
+    REGISTRY.for_each_locked(|heap| each(&heap.sheaf_lock));
     for node in node::nodes() {
         for cache in &node.caches {
             each(cache.lock());
         }
     }
+    table::for_each_locked(|cache| each(cache.lock()));
     for node in node::nodes() {
         node.bins.iter().for_each(|bins| each(bins.lock()));
     }
@@ -38,19 +47,23 @@ fn for_each_lock(mut each: impl FnMut(&Lock)) {
     }
     each(MEMBLOCK.lock());
     each(EXTENTS.lock());
+    each(TABLE.lock());
 }
 
 unsafe extern "C" fn prepare() {
-    for_each_lock(Lock::acquire);
+    for_each_outer_lock(Lock::acquire);
+    for_each_inner_lock(Lock::acquire);
 }
 
 unsafe extern "C" fn parent() {
-    for_each_lock(Lock::release);
+    for_each_inner_lock(Lock::release);
+    for_each_outer_lock(Lock::release);
 }
 
 unsafe extern "C" fn child() {
     // Waiters did not survive; waking nobody is harmless.
-    for_each_lock(Lock::release);
+    for_each_inner_lock(Lock::release);
+    for_each_outer_lock(Lock::release);
     background::forget();
     REGISTRY.bury_dead();
 }

@@ -10,9 +10,12 @@
 //! `thread_heap.rs`.
 
 use crate::arch;
+use crate::hardened::Quarantine;
+use crate::kmem::sheaf::Sheaves;
 use crate::slab::size_class::{CLASS_MAX, MEDIUM_ENTRIES, MEDIUM_SHIFT, SMALL_ENTRIES, SMALL_MAX, SMALL_SHIFT};
 use core::cell::Cell;
 use core::ptr::null_mut;
+use core::sync::atomic::AtomicPtr;
 
 /// Sheaves a heap has room for: the classes, and the granule bytes above them, which `free` uses as an index too.
 pub(crate) const NR_SHEAVES: usize = 104;
@@ -27,6 +30,10 @@ pub struct Heap {
     /// Class by size, up to 1 KiB and up to 256 KiB: the tables of `size_class`, here because their address is at hand.
     pub(crate) small_classes: [u8; SMALL_ENTRIES],
     pub(crate) medium_classes: [u8; MEDIUM_ENTRIES],
+    /// Sheaves of typed caches (`kmem/sheaf.rs`); null before the first is used, and in the sentinels for good.
+    pub(crate) sheaves: AtomicPtr<Sheaves>,
+    /// What hardening keeps for the thread (`hardened/quarantine.rs`); null where there is none.
+    pub(crate) quarantine: Cell<*mut Quarantine>,
 }
 
 // `pop` and `push` take the heap's address for that of `top`.
@@ -54,6 +61,8 @@ const fn sentinel() -> Sentinel {
         limit: [const { Cell::new(null_mut()) }; NR_SHEAVES],
         small_classes: [0; SMALL_ENTRIES],
         medium_classes: [0; MEDIUM_ENTRIES],
+        sheaves: AtomicPtr::new(null_mut()),
+        quarantine: Cell::new(null_mut()),
     })
 }
 
@@ -76,6 +85,8 @@ impl Heap {
             if last < SMALL_MAX {
                 Some(*(*heap).small_classes.as_ptr().add(last >> SMALL_SHIFT) as usize)
             } else if last < CLASS_MAX {
+                // Small sizes first, without a jump; which of the two lies apart is otherwise left to chance.
+                core::hint::cold_path();
                 // Opaque, or the compiler merges both look-ups into one with a variable shift, two instructions longer.
                 Some(arch::opaque(*(*heap).medium_classes.as_ptr().add(last >> MEDIUM_SHIFT) as usize))
             } else {

@@ -18,9 +18,13 @@
 //! |---|---|---|
 //! | [`malloc`] | the entry points; the hot path begins and ends here | `kmalloc` |
 //! | `watch` | what some users want to happen at every call | |
+//! | `hardened` | overflows, use after free and double frees, looked for at every call, for those who want it | |
+//! | [`profile`] | which code allocates how much, from samples | |
 //! | `block` | which engine serves a request; what an address is | |
 //! | `thread`, `registry` | a thread's heap from its first allocation to its end; all heaps | |
 //! | `thread_heap`, `heap` | a heap's sheaves: how they are filled and emptied; the part the hot paths touch | per-CPU sheaves |
+//! | [`cache`] | typed caches: objects of one kind, kept constructed | `kmem_cache` |
+//! | `heap_sheaves`, `kmem` | a heap's sheaves of typed caches; the caches and their slabs | `mm/slub.c` |
 //! | `direct`, `check` | slabs and bins without a cache in between; the check at exit | |
 //! | `slab` | size classes, slabs with bitmaps | `mm/slub.c` |
 //! | `bins` | medium blocks: boundary tags, small, large and unsorted bins, top | (ptmalloc) |
@@ -31,6 +35,7 @@
 //! | `os`, `arch` | system calls; what differs between processors | |
 //! | [`config`] | `key:value,key:value`, read at the first allocation | |
 //! | `reclaim`, `decay`, `pressure` | free memory back in time: when and by whom; how much; whether any may be idle | `mm/vmscan.c` |
+//! | [`stats`] | tables as the kernel has them, as text and JSON; at exit and on a signal | `/proc/*info` |
 //! | `trim`, `totals` | free memory back on request; totals | |
 //! | `fork`, `lock`, `report`, `text` | fork handlers; the lock and the lock order; errors on stderr, and text in general | |
 //!
@@ -48,6 +53,8 @@ mod bins;
 #[cfg(not(loom))]
 mod block;
 #[cfg(not(loom))]
+pub mod cache;
+#[cfg(not(loom))]
 mod check;
 #[cfg(not(loom))]
 pub mod config;
@@ -59,7 +66,12 @@ mod extent;
 #[cfg(not(loom))]
 mod fork;
 #[cfg(not(loom))]
+mod hardened;
+#[cfg(not(loom))]
 mod heap;
+#[cfg(not(loom))]
+mod heap_sheaves;
+mod kmem;
 mod lock;
 #[cfg(not(loom))]
 pub mod malloc;
@@ -73,12 +85,18 @@ mod page;
 #[cfg(not(loom))]
 mod pressure;
 #[cfg(not(loom))]
+pub mod profile;
+#[cfg(not(loom))]
 mod reclaim;
 #[cfg(not(loom))]
 mod registry;
 #[cfg(not(loom))]
 mod report;
+#[cfg(all(not(loom), any(feature = "valgrind", feature = "asan")))]
+mod shadow;
 mod slab;
+#[cfg(not(loom))]
+pub mod stats;
 mod sync;
 #[cfg(not(loom))]
 mod text;
@@ -100,6 +118,9 @@ mod zone;
 fn test_cases(usual: u32) -> u32 {
     std::env::var("PROPTEST_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(usual)
 }
+
+#[cfg(not(loom))]
+pub use os::map::os_page_size as page_size;
 
 #[cfg(not(loom))]
 mod global {
@@ -140,5 +161,7 @@ mod global {
     }
 }
 
+#[cfg(not(loom))]
+pub use cache::{Cache, Cached, RawCache};
 #[cfg(not(loom))]
 pub use global::Fairground;

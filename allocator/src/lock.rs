@@ -10,8 +10,9 @@
 //! and sleeps while it is 2; whoever gets the lock that way leaves it at 2, for others may sleep still. Releasing swaps in 0
 //! (release) and wakes one sleeper if it was 2. The protocol is the well-known one of Drepper's 'Futexes are tricky'.
 //!
-//! Lock order, outermost first: heap registry, the pass of `reclaim.rs`, slab cache (class by class), bins, pages that are
-//! being given back, zone, memblock; the extent table is taken alone. No lock is held while user code runs.
+//! Lock order, outermost first: table of typed caches, heap registry, making of nodes, the pass of `reclaim.rs`, a heap's
+//! sheaf lock, slab cache (class by class, then typed caches by number), bins, pages that are being given back, zone, memblock;
+//! the extent table and the heap profile's are taken alone. No lock is held while user code runs.
 //!
 //! A child of `fork` may not trust a lock that was held in the parent by another thread: `fork.rs` takes them all before.
 
@@ -24,6 +25,14 @@ const HELD_WAITED_FOR: u32 = 2;
 
 /// How often a waiter looks again before it sleeps: about a microsecond, a few times the longest section.
 const SPINS: u32 = if cfg!(loom) { 1 } else { 100 };
+
+/// Whether a caller may sleep for a lock. A signal handler may not: the code it interrupted may hold it.
+#[cfg(not(loom))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Patience {
+    Wait,
+    Try,
+}
 
 /// See the module's text.
 pub(crate) struct Lock(AtomicU32);
@@ -48,10 +57,15 @@ impl Lock {
         LockGuard(self)
     }
 
-    /// Takes the lock if it is free.
+    /// Takes the lock, or says None at once if it is taken and the caller may not wait.
     #[cfg(not(loom))]
-    pub(crate) fn try_lock(&self) -> Option<LockGuard<'_>> {
-        self.0.compare_exchange(FREE, HELD, Ordering::Acquire, Ordering::Relaxed).ok().map(|_| LockGuard(self))
+    pub(crate) fn lock_if(&self, patience: Patience) -> Option<LockGuard<'_>> {
+        match patience {
+            Patience::Wait => Some(self.lock()),
+            Patience::Try => {
+                self.0.compare_exchange(FREE, HELD, Ordering::Acquire, Ordering::Relaxed).ok().map(|_| LockGuard(self))
+            }
+        }
     }
 
     /// Takes the lock; the caller owes a [`Lock::release`].

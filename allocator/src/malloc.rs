@@ -27,7 +27,7 @@ use crate::page::PageIndex;
 use crate::report::{Misuse, misuse};
 use crate::slab::size_class::{NR_SLAB_CLASSES, class_for};
 use crate::zone::node::set_arenas;
-use crate::{thread, watch, zone};
+use crate::{hardened, thread, watch, zone};
 use core::ptr::null_mut;
 
 pub use crate::totals::{Totals, totals};
@@ -67,7 +67,7 @@ pub fn malloc_fast(size: usize) -> *mut u8 {
 }
 
 /// Frees a block. Null is allowed. A pointer that is not a block in use is reported, at the latest when its sheaf is
-/// flushed, and the process aborted.
+/// flushed, and the process aborted unless it is configured otherwise.
 ///
 /// # Safety
 /// Nobody uses the block any more.
@@ -171,7 +171,8 @@ pub(crate) fn zalloc(align: usize, size: usize) -> *mut u8 {
 }
 
 /// Changes the size of a block, in place if it can, keeping its contents up to the smaller size. A null block is
-/// allocated. Null with `ENOMEM` if there is no memory; the old block is untouched then. Size 0 is taken as 1.
+/// allocated. Null with `ENOMEM` if there is no memory; the old block is untouched then. Null with `EINVAL` for a pointer that
+/// is no block, if the configuration says that such errors are only reported. Size 0 is taken as 1.
 ///
 /// # Safety
 /// `p` is null or a block without a special alignment; if the result is not null, only the result may be used.
@@ -188,12 +189,13 @@ pub unsafe fn realloc(p: *mut u8, size: usize) -> *mut u8 {
 /// # Safety
 /// As [`realloc`]; `align` is the block's.
 pub(crate) unsafe fn realloc_aligned(p: *mut u8, align: usize, size: usize) -> *mut u8 {
-    let block = watch::find("realloc", p);
+    let Some(block) = watch::find("realloc", p) else { return not_a_block() };
     let old = block.size;
     if let Some(class) = block.class()
         && thread::existing().is_some_and(|heap| heap.has_cached(class, p))
     {
         misuse("realloc", p.addr(), Misuse::DoubleFree { size: old });
+        return not_a_block();
     }
     let q = if watch::on() { watch::resize(p, block, align, size) } else { block::resize(p, block, align, size) };
     if !q.is_null() {
@@ -234,12 +236,20 @@ pub(crate) unsafe fn realloc_layout(p: *mut u8, align: usize, old: usize, size: 
     }
 }
 
-/// Bytes usable in a block; 0 for null.
+/// What `realloc` returns for a pointer that is no block, should the process go on after the report.
+#[cold]
+fn not_a_block() -> *mut u8 {
+    // SAFETY: errno's address is valid for this thread.
+    unsafe { *libc::__errno_location() = libc::EINVAL };
+    null_mut()
+}
+
+/// Bytes usable in a block; 0 for null, and for a pointer that is no block if the process goes on after the report.
 ///
 /// # Safety
 /// `p` is null or a block.
 pub unsafe fn usable_size(p: *mut u8) -> usize {
-    if p.is_null() { 0 } else { watch::find("malloc_usable_size", p).size }
+    if p.is_null() { 0 } else { watch::find("malloc_usable_size", p).map_or(0, |block| block.size) }
 }
 
 // ------------------------------------------------------------------------------------------------ slow paths
@@ -247,6 +257,15 @@ pub unsafe fn usable_size(p: *mut u8) -> usize {
 #[cold]
 #[inline(never)]
 fn malloc_slow(size: usize) -> *mut u8 {
+    // First of all, for while hardening is on every request takes this path.
+    if hardened::on() && size < hardened::GUARD_MIN {
+        return hardened::alloc_small(size);
+    }
+    malloc_slower(size)
+}
+
+#[inline(never)]
+fn malloc_slower(size: usize) -> *mut u8 {
     alloc_slow(16, size.max(1))
 }
 
@@ -282,7 +301,7 @@ fn free_slow(p: *mut u8) {
 
 // ------------------------------------------------------------------------------------------------ whole-heap requests
 
-/// Looks through what this thread has freed last and nothing has checked yet; reports wrong pointers among it and aborts.
+/// Looks through what this thread has freed last and nothing has checked yet; reports wrong pointers among it.
 /// For the end of a process, so that an error in a short program is not missed. Changes nothing.
 pub fn check_at_exit() {
     if let Some(heap) = thread::existing() {

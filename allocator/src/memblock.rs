@@ -5,7 +5,7 @@
 //! laid out as
 //!
 //! ```text
-//! base ─┬─ granule table   1 byte per 64 KiB granule: which engine owns it (0: none, size class, BINS)
+//! base ─┬─ granule table   1 byte per 64 KiB granule: which engine owns it (0: none, size class, BINS, CACHE)
 //!       ├─ page map        16 bytes per 4 KiB page
 //!       ├─ bitmap table    512 bytes per granule, for slabs with more objects than their descriptors have room for
 //!       ├─ dirty table     1 bit per page: may hold data (not known to read as zeroes)
@@ -32,11 +32,12 @@
 //! pointer from this allocator, or a heap, has it from after that.
 
 use crate::config;
-use crate::lock::Lock;
+use crate::lock::{Lock, Patience};
 use crate::os::map::{self, Access, PAGE_SHIFT, PAGE_SIZE};
 use crate::page::{Page, PageIndex, PageMap};
 use crate::zone::buddy::{Order, PageblockTypes};
 use core::cell::UnsafeCell;
+use core::ffi::CStr;
 use core::ptr::null_mut;
 use core::sync::atomic::{
     AtomicPtr, AtomicU8, AtomicU32, AtomicUsize,
@@ -76,13 +77,19 @@ pub(crate) const MAX_NODES: usize = 64;
 /// Bytes set aside for a node's structures.
 pub(crate) const NODE_AREA: usize = 1 << 20;
 
-/// A `base` that puts every user-space address out of the fast path's range.
-const NO_RESERVATION: usize = 1 << 63;
+/// A `base` that puts every user-space address out of the fast path's range. What is in the range would be read through, so it
+/// is one that no damaged pointer is likely to be in: no text, no small number of either sign, no address with a flag or a
+/// tag at the top, and not canonical.
+const NO_RESERVATION: usize = 0x9B5D_C600_0000_0000;
 
 /// Smallest and largest step by which the frontier moves: small enough for `mlockall` and `vm.overcommit_memory=2`, large
 /// enough that the calls do not show.
 const MIN_STEP_CHUNKS: u32 = 8;
 const MAX_STEP_CHUNKS: u32 = 64;
+
+/// What our mappings are called, where they bear names.
+pub(crate) const TABLES_NAME: &CStr = c"fairground tables";
+const HEAP_NAME: &CStr = c"fairground heap";
 
 /// Number of a NUMA node, dense, 0 first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,6 +104,9 @@ pub(crate) mod granule {
     pub(crate) const BINS: u8 = 97;
     /// Arenas a node has at most.
     pub(crate) const MAX_ARENAS: usize = 4;
+    /// A slab of a typed cache. `free` finds a sheaf that is always full by this number.
+    pub(crate) const CACHE: u8 = 101;
+    const _: () = assert!(CACHE as usize >= BINS as usize + MAX_ARENAS);
 
     /// Whether a granule is a region of some arena's bins.
     #[inline(always)]
@@ -267,7 +277,9 @@ impl Memblock {
         let extra = (MAX_CHUNKS - reserved).min(RUNG * reserved);
         let metadata = self.lay_out(inner, start, reserved, extra).next_multiple_of(CHUNK);
         // SAFETY: the granule table lies in the mapping just made.
-        if metadata >= size || !unsafe { map::protect(start, TABLE_GRANULES, Access::Read) } {
+        let readable = metadata < size && unsafe { map::protect(start, TABLE_GRANULES, Access::Read) };
+        // Before the reservation is published: one that has no table for its chunks beyond is none.
+        if !readable || !self.map_extra_addresses(extra) {
             // SAFETY: nobody knows the mapping.
             unsafe { map::unmap(start, size) };
             return false;
@@ -281,7 +293,9 @@ impl Memblock {
         inner.extra_next = reserved as u32;
         inner.extra_end = (reserved + extra) as u32;
         self.base.store(start.expose_provenance(), Release);
-        self.map_extra_addresses(extra)
+        map::name(start, metadata, TABLES_NAME);
+        map::name(start.wrapping_add(metadata), size - metadata, HEAP_NAME);
+        true
     }
 
     /// No reservation at all: only the tables, for chunks wherever they come.
@@ -299,6 +313,7 @@ impl Memblock {
             return false;
         }
         self.lay_out(inner, start, 0, extra);
+        map::name(start, total, TABLES_NAME);
         self.metadata_bytes.store(total, Relaxed);
         inner.extra_next = 1;
         inner.extra_end = 1 + extra as u32;
@@ -309,7 +324,9 @@ impl Memblock {
         if chunks == 0 {
             return true;
         }
-        let table = map::map((chunks * 8).next_multiple_of(map::os_page_size()), Access::ReadWrite);
+        let bytes = (chunks * 8).next_multiple_of(map::os_page_size());
+        let table = map::map(bytes, Access::ReadWrite);
+        map::name(table, bytes, TABLES_NAME);
         self.extra_addresses.store(table.cast(), Relaxed);
         !table.is_null()
     }
@@ -391,6 +408,7 @@ impl Memblock {
         }
         inner.extra_next += 1;
         inner.extra_last = start.addr();
+        map::name(start, CHUNK, HEAP_NAME);
         let nth = (chunk - self.reserved_pages.load(Relaxed) / PAGES_PER_CHUNK) as usize;
         // SAFETY: both tables have room for every extra chunk; release publishes the address before the number.
         unsafe {
@@ -408,6 +426,7 @@ impl Memblock {
             return leaf;
         }
         let leaf = map::map(EXTRA_LEAF * 4, Access::ReadWrite).cast::<AtomicU32>();
+        map::name(leaf.cast(), EXTRA_LEAF * 4, TABLES_NAME);
         entry.store(leaf, Release); // under the memblock lock
         leaf
     }
@@ -575,6 +594,43 @@ impl Memblock {
             let area = (*self.inner.get()).node_areas.add(node.0 as usize * NODE_AREA);
             if map::commit(area, NODE_AREA) { area } else { null_mut() }
         }
+    }
+
+    /// Calls `each` with the first page of every chunk handed out to a node; None if the lock is taken and may not be waited
+    /// for. Frontiers only grow, so what is seen without the lock was handed out.
+    pub(crate) fn for_each_chunk(
+        &self,
+        node: NodeId,
+        patience: Patience,
+        mut each: impl FnMut(PageIndex),
+    ) -> Option<()> {
+        let reserved = self.reserved_pages.load(Relaxed) / PAGES_PER_CHUNK;
+        let span = if node.0 == 0 { 0 } else { (node.0 as u32) << self.span_shift_chunks.load(Relaxed) };
+        for chunk in self.first_chunk.load(Relaxed) + span..self.frontiers[node.0 as usize].load(Acquire) {
+            each(PageIndex(chunk * PAGES_PER_CHUNK));
+        }
+        let extra_next = {
+            let _guard = self.lock.lock_if(patience)?;
+            // SAFETY: under the lock.
+            unsafe { (*self.inner.get()).extra_next }
+        };
+        for chunk in reserved..extra_next {
+            let first = PageIndex(chunk * PAGES_PER_CHUNK);
+            if self.node_of(first) == node {
+                each(first);
+            }
+        }
+        Some(())
+    }
+
+    /// Start, first chunk and end of the reservation; all the same where there is none.
+    pub(crate) fn reservation(&self) -> (usize, usize, usize) {
+        let base = self.base.load(Relaxed);
+        if base == NO_RESERVATION {
+            return (base, base, base);
+        }
+        let pages = self.reserved_pages.load(Relaxed) as usize;
+        (base, base + self.metadata_bytes(), base + pages * PAGE_SIZE)
     }
 
     /// End of the reservation: pages below have addresses in the order of their numbers.

@@ -4,6 +4,7 @@
 //! A model shrinks the world (slabs of one to three objects, two or three threads) and tries every interleaving and every
 //! value the memory model allows a load to return, within loom's bound on preemptions.
 
+use crate::kmem::sheaf::{Home, Sheaf};
 use crate::lock::Lock;
 use crate::slab::cache::{Backing, Cache};
 use crate::slab::slab::{Slab, State};
@@ -238,6 +239,153 @@ fn a_thread_exits_while_others_free() {
         t2.join().unwrap();
         assert_eq!(world.nr_existing(), 1);
         assert_eq!(world.listed_free(), 2);
+    });
+}
+
+/// A typed cache as its sheaves see it: objects come back, and one day it is gone.
+struct TypedCache {
+    id: u32,
+    returned: loom::sync::atomic::AtomicU32,
+    /// Lets loom see whether anybody looks at the descriptor after its end.
+    exists: loom::cell::UnsafeCell<bool>,
+}
+
+impl TypedCache {
+    fn new(id: u32) -> TypedCache {
+        TypedCache { id, returned: 0.into(), exists: loom::cell::UnsafeCell::new(true) }
+    }
+
+    fn touch(&self) {
+        // SAFETY: loom itself checks the access.
+        self.exists.with(|exists| assert!(unsafe { *exists }, "a cache was used after its end"));
+    }
+
+    fn returned(&self) -> u32 {
+        self.returned.load(loom::sync::atomic::Ordering::Relaxed)
+    }
+}
+
+impl Home for TypedCache {
+    fn give_back(&self, objects: &[*mut u8]) {
+        self.touch();
+        assert!(objects.iter().all(|object| object.addr() as u32 / 16 == self.id), "an object of another cache");
+        self.returned.fetch_add(objects.len() as u32, loom::sync::atomic::Ordering::Relaxed);
+    }
+
+    fn let_go(&self, _slab: *mut Slab) {
+        self.touch();
+    }
+}
+
+/// A thread's place for a sheaf, for which two caches compete.
+struct Place {
+    lock: Lock,
+    sheaf: Sheaf,
+    caches: [TypedCache; 2],
+}
+
+// SAFETY: `sheaf` is touched by its protocol; loom checks its cells.
+unsafe impl Sync for Place {}
+// SAFETY: as above.
+unsafe impl Send for Place {}
+
+impl Place {
+    fn new() -> Arc<Place> {
+        Arc::new(Place { lock: Lock::new(), sheaf: Sheaf::new(), caches: [TypedCache::new(1), TypedCache::new(2)] })
+    }
+
+    /// Under the lock: empties the sheaf, whosever it is, as `heap_sheaves::empty` does.
+    fn empty(&self) {
+        if self.sheaf.id() != 0 {
+            self.sheaf.empty(&self.caches[self.sheaf.id() as usize - 1]);
+        }
+    }
+
+    /// The owner frees an object of a cache, as in `heap_sheaves::free`.
+    fn free(&self, id: u32, number: usize) {
+        let object = core::ptr::without_provenance_mut(id as usize * 16 + number);
+        if self.sheaf.push(id, object) {
+            return;
+        }
+        if self.sheaf.id() != id {
+            let _guard = self.lock.lock();
+            self.empty();
+            self.sheaf.claim(id, 2);
+        }
+        assert!(self.sheaf.push(id, object));
+    }
+
+    /// The owner's thread ends.
+    fn exit(&self) {
+        let _guard = self.lock.lock();
+        self.empty();
+    }
+
+    /// Somebody destroys a cache that nobody uses: empties its sheaf, counts, and takes the descriptor down.
+    fn destroy(&self, id: u32, objects: u32) {
+        let cache = &self.caches[id as usize - 1];
+        {
+            let _guard = self.lock.lock();
+            if self.sheaf.id() == id {
+                self.sheaf.empty(cache);
+            }
+        }
+        assert_eq!(cache.returned(), objects, "the count of live objects is not exact");
+        // SAFETY: loom checks that every touch of the descriptor happens before this write.
+        cache.exists.with_mut(|exists| unsafe { *exists = false });
+    }
+}
+
+#[test]
+fn a_cache_is_destroyed_while_another_takes_its_sheaf() {
+    check(|| {
+        let place = Place::new();
+        place.free(1, 0);
+        place.free(1, 1);
+        let theirs = place.clone();
+        let destroyer = thread::spawn(move || theirs.destroy(1, 2));
+        place.free(2, 0);
+        assert_eq!(place.sheaf.pop(2).addr(), 32);
+        place.free(2, 1);
+        destroyer.join().unwrap();
+        place.exit();
+        assert_eq!(place.caches[1].returned(), 1);
+    });
+}
+
+#[test]
+fn a_cache_is_destroyed_while_a_thread_ends() {
+    check(|| {
+        let place = Place::new();
+        place.free(1, 0);
+        let theirs = place.clone();
+        let destroyer = thread::spawn(move || theirs.destroy(1, 1));
+        place.exit();
+        destroyer.join().unwrap();
+        assert_eq!(place.sheaf.nr(), 0);
+    });
+}
+
+#[test]
+fn the_number_of_a_destroyed_cache_is_used_again() {
+    check(|| {
+        let place = Place::new();
+        place.free(1, 0);
+        let theirs = place.clone();
+        let destroyer = thread::spawn(move || {
+            theirs.destroy(1, 1);
+            // A new cache with this number; `join` stands for how the owner learns of it.
+            // SAFETY: nobody looks at the descriptor now; loom checks it.
+            theirs.caches[0].exists.with_mut(|exists| unsafe { *exists = true });
+        });
+        // Meanwhile the owner uses another cache, now and then with a place of its own.
+        place.free(2, 0);
+        destroyer.join().unwrap();
+        place.free(1, 1);
+        assert_eq!(place.sheaf.pop(1).addr(), 17, "an object of the old cache");
+        assert!(place.sheaf.pop(1).is_null());
+        place.exit();
+        assert_eq!((place.caches[0].returned(), place.caches[1].returned()), (1, 1));
     });
 }
 

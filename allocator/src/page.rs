@@ -4,7 +4,7 @@
 //! pages. Pages inside such a thing carry [`Kind::Inside`], so a pointer into the middle of one is recognised as such. Two
 //! engines lay their own records over the descriptors of the pages they own: a slab over the sixteen of its 64 KiB granule
 //! (`slab/slab.rs`), and nothing looks at those but the slab layer, for the buddy system only ever inspects the first page
-//! of an aligned block.
+//! of an aligned block: that page's tag is written as one word, whoever owns the page.
 //!
 //! Who may write: the engine that owns the page (buddy: under the zone's lock; chunk: under the bins' lock; slab: see
 //! there). `tag` is atomic because `free` reads it without a lock: the pointer it was given orders that read after the
@@ -54,7 +54,7 @@ pub(crate) enum Kind {
     Chunk = 3,
     /// A free chunk of the bins; fields as for `Chunk`.
     FreeChunk = 4,
-    /// A run of whole pages in use; `n` is their number, `b` the migrate type.
+    /// A run of whole pages in use; `n` is their number; `b` is 1 if the heap profile has it (`profile`).
     Run = 5,
     /// Pages the allocator itself uses (heaps).
     Reserved = 6,

@@ -61,11 +61,10 @@ pub(crate) fn calm() {
     PRESSURE.store(Pressure::Quiet as u32, Relaxed);
 }
 
-/// Sleeps until the pressure rises; for the background thread. May return early.
-pub(crate) fn sleep_while_quiet() {
+/// Sleeps until the pressure rises; for the background thread. May return early; false if the system has no such sleep.
+pub(crate) fn sleep_while_quiet() -> bool {
     SLEEPER.store(true, SeqCst);
-    if PRESSURE.load(SeqCst) == Pressure::Quiet as u32 {
-        futex::wait(&PRESSURE, Pressure::Quiet as u32);
-    }
+    let slept = PRESSURE.load(SeqCst) != Pressure::Quiet as u32 || futex::rest(&PRESSURE, Pressure::Quiet as u32);
     SLEEPER.store(false, Relaxed);
+    slept
 }

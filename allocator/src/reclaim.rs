@@ -28,7 +28,7 @@
 use crate::background;
 use crate::config;
 use crate::decay::Moment;
-use crate::lock::Lock;
+use crate::lock::{Lock, Patience};
 use crate::os::clock;
 use crate::os::map;
 use crate::pressure::{self, Pressure};
@@ -91,7 +91,7 @@ fn is_due(now: u64) -> bool {
 
 /// Makes a pass unless somebody else does.
 pub(crate) fn try_pass(now: u64) {
-    if let Some(_guard) = PASS.try_lock() {
+    if let Some(_guard) = PASS.lock_if(Patience::Try) {
         pass(now);
     }
 }

@@ -3,7 +3,7 @@
 
 use crate::arch;
 use crate::direct::Strictness;
-use crate::lock::Lock;
+use crate::lock::{Lock, Patience};
 use crate::thread_heap::{ThreadHeap, make};
 use crate::zone::node::Node;
 use core::cell::UnsafeCell;
@@ -40,6 +40,33 @@ impl Registry {
         Some(*first)
     }
 
+    /// [`Registry::for_each`] for who may not wait for the lock: None if it is taken.
+    pub(crate) fn for_each_if(&self, patience: Patience, each: impl FnMut(&'static ThreadHeap)) -> Option<()> {
+        let first = {
+            let _guard = self.lock.lock_if(patience)?;
+            // SAFETY: under the lock.
+            unsafe { *self.first.get() }
+        };
+        walk(first, each);
+        Some(())
+    }
+
+    /// Calls `each` for every heap there is. Those that are made meanwhile may be missing.
+    pub(crate) fn for_each(&self, each: impl FnMut(&'static ThreadHeap)) {
+        let first = {
+            let _guard = self.lock.lock();
+            // SAFETY: under the lock.
+            unsafe { *self.first.get() }
+        };
+        walk(first, each);
+    }
+
+    /// [`Registry::for_each`] for who holds the lock, in the middle of a fork.
+    pub(crate) fn for_each_locked(&self, each: impl FnMut(&'static ThreadHeap)) {
+        // SAFETY: by the caller, under the lock.
+        walk(unsafe { *self.first.get() }, each);
+    }
+
     /// In a child of fork, with all locks just released: returns what the threads it does not have held.
     pub(crate) fn bury_dead(&self) {
         let mine = arch::heap_pointer();
@@ -54,6 +81,15 @@ impl Registry {
             }
             heap = h.next;
         }
+    }
+}
+
+fn walk(first: *mut ThreadHeap, mut each: impl FnMut(&'static ThreadHeap)) {
+    let mut heap = first;
+    // SAFETY: heaps are never unmapped, and their links are constant.
+    while let Some(h) = unsafe { heap.as_ref() } {
+        each(h);
+        heap = h.next;
     }
 }
 

@@ -9,4 +9,9 @@ pub(crate) use core::sync::atomic::{AtomicU32, AtomicU64};
 #[cfg(loom)]
 pub(crate) use loom::sync::atomic::{AtomicU32, AtomicU64};
 
+#[cfg(not(loom))]
+pub(crate) use core::cell::Cell;
+#[cfg(loom)]
+pub(crate) use loom::cell::Cell;
+
 pub(crate) use core::sync::atomic::Ordering;

@@ -3,8 +3,6 @@
 //! `core::fmt` would do, but it is larger than all of the allocator's cold code together, and a preloaded library is read in by
 //! every process.
 
-#![allow(dead_code)] // until the tables of statistics are there
-
 /// Bytes passed on at once; a message of the allocator fits, so that lines of several threads do not mix.
 const BUFFER: usize = 512;
 

@@ -10,7 +10,7 @@ use crate::memblock::NodeId;
 use crate::registry::REGISTRY;
 use crate::thread_heap::ThreadHeap;
 use crate::zone::node::node;
-use crate::{arch, fork, reclaim};
+use crate::{arch, fork, reclaim, stats};
 use core::sync::atomic::{AtomicU32, Ordering::*};
 
 /// The key whose destructor takes heaps down; made with the first heap.
@@ -66,6 +66,7 @@ fn register_exit(heap: *mut ThreadHeap) {
             Ok(_) => {
                 key = new;
                 fork::register();
+                stats::arrange();
             }
             Err(winner) => {
                 // SAFETY: ours and unused.

@@ -30,20 +30,21 @@ use crate::bins::{self, Bins};
 use crate::check::check_sheaf;
 use crate::direct::{Strictness, give_back};
 use crate::heap::{ABOVE_NULL, Heap, NR_SHEAVES};
-use crate::memblock::MEMBLOCK;
-use crate::page::{Kind, Tag};
+use crate::kmem::sheaf::Sheaves;
+use crate::kmem::table::{HEAP_BYTES, HEAPS};
+use crate::lock::Lock;
 use crate::pressure::{self, Pressure};
+use crate::profile::sampler::Sampler;
 use crate::reclaim;
 use crate::slab::size_class::{
     CAPACITIES, Class, MEDIUM_CLASSES, NR_CLASSES, NR_SLAB_CLASSES, NR_SLOTS, OFFSETS, SHEAF_MAX, SMALL_CLASSES,
 };
 use crate::slab::slab::Slab;
 use crate::watch::{self, Level};
-use crate::zone::buddy::MigrateType;
 use crate::zone::node::{Node, SlabBacking, batch_of};
 use core::cell::{Cell, UnsafeCell};
 use core::ptr::null_mut;
-use core::sync::atomic::{AtomicBool, Ordering::*, compiler_fence};
+use core::sync::atomic::{AtomicBool, AtomicPtr, Ordering::*, compiler_fence};
 
 /// Frees of a class that a heap which never allocated from it passes straight to the slabs before it begins to cache.
 const DIRECT_FREES: u8 = 16;
@@ -59,17 +60,22 @@ const ARMED_IN_A_TICK: u8 = 16;
 /// else (first objects of slabs, large blocks), and a load from the same place in another page waits for such a store.
 const COLOUR: usize = 256;
 const _: () = assert!(COLOUR + size_of::<Heap>() <= 4096, "the hot part lies in one page");
+const _: () = assert!(COLOUR + size_of::<ThreadHeap>() <= HEAP_BYTES);
 
 /// A heap that belongs to a thread.
 #[repr(C)]
 pub(crate) struct ThreadHeap {
-    hot: Heap,
+    pub(crate) hot: Heap,
     pub(crate) node: &'static Node,
     /// Where its chunks come from: the bins of one of the node's arenas.
     bins: &'static Bins,
     /// All heaps ever made, newest first; constant once linked.
     pub(crate) next: *mut ThreadHeap,
     pub(crate) in_use: AtomicBool,
+    /// Guards the sheaves of typed caches where their protocol (`kmem/sheaf.rs`) says so.
+    pub(crate) sheaf_lock: Lock,
+    /// Counts the bytes to the next sample of the heap profile.
+    pub(crate) sampler: Sampler,
     current: [Cell<*mut Slab>; NR_SLAB_CLASSES + 1],
     direct_frees: [Cell<u8>; NR_SLAB_CLASSES + 1],
     /// Sheaves that are open, with their limits at their capacities, and sheaves that are armed, as bits by class.
@@ -85,17 +91,15 @@ pub(crate) struct ThreadHeap {
 
 /// A new heap; all its sheaves are empty and do not cache yet.
 pub(crate) fn make(node: &'static Node, next: *mut ThreadHeap) -> Option<*mut ThreadHeap> {
-    let pages = (COLOUR + size_of::<ThreadHeap>()).div_ceil(4096) as u32;
-    let got = node.zone.alloc_exact(pages, 1, MigrateType::Stack)?;
-    let page = MEMBLOCK.page_map();
-    page.page(got.start).set_tag(Tag::new(Kind::Reserved, 0, 0));
-    let heap = MEMBLOCK.address_of(got.start).wrapping_add(COLOUR).cast::<ThreadHeap>();
-    // SAFETY: our pages, aligned to a page and large enough; written field by field, for the slots should stay untouched
-    // (they are zero: fresh pages are, others are zeroed here).
+    let object = HEAPS.alloc_direct();
+    if object.is_null() {
+        return None;
+    }
+    let heap = object.wrapping_add(COLOUR).cast::<ThreadHeap>();
+    watch::own(heap.cast(), size_of::<ThreadHeap>());
+    // SAFETY: an object of ours, aligned to a page and large enough; written field by field, for the slots should stay
+    // untouched. They are zero, and so is all that is not written here: heaps never come back to their cache.
     unsafe {
-        if !got.zeroed {
-            heap.cast::<u8>().write_bytes(0, size_of::<ThreadHeap>());
-        }
         let h = &*heap;
         let level = watch::level();
         for class in 0..NR_SHEAVES {
@@ -118,6 +122,9 @@ pub(crate) fn make(node: &'static Node, next: *mut ThreadHeap) -> Option<*mut Th
 }
 
 impl ThreadHeap {
+    /// Bytes of the pages a heap takes.
+    pub(crate) const BYTES: usize = (COLOUR + size_of::<ThreadHeap>()).next_multiple_of(4096);
+
     /// The first slot of a class's sheaf.
     #[inline]
     fn base(&self, class: Class) -> *mut *mut u8 {
@@ -126,9 +133,33 @@ impl ThreadHeap {
         unsafe { self.slots.as_ptr().cast::<*mut u8>().cast_mut().add(offset) }
     }
 
+    /// Moves a sheaf's top. Atomically, which costs nothing: statistics of other threads read it (`stats`).
+    fn set_top(&self, class: Class, top: *mut *mut u8) {
+        // SAFETY: an aligned word that lives as long as the heap.
+        unsafe { AtomicPtr::from_ptr(self.hot.top[class as usize].as_ptr()) }.store(top, Relaxed);
+    }
+
+    /// How many objects lie in a sheaf; from any thread, and then an estimate.
+    pub(crate) fn cached(&self, class: Class) -> usize {
+        // SAFETY: as above; every write after the heap was published is atomic (`set_top`), or an instruction of `advance`.
+        let top = unsafe { AtomicPtr::from_ptr(self.hot.top[class as usize].as_ptr()) }.load(Relaxed);
+        (top.addr().saturating_sub(self.base(class).addr()) / 8).min(CAPACITIES[class as usize] as usize)
+    }
+
+    /// The sheaves of typed caches, if this heap has used any.
+    #[inline]
+    pub(crate) fn sheaves(&self) -> &AtomicPtr<Sheaves> {
+        &self.hot.sheaves
+    }
+
     /// The heap's node.
     pub(crate) fn node(&self) -> &'static Node {
         self.node
+    }
+
+    /// Where its chunks come from.
+    pub(crate) fn bins(&self) -> &'static Bins {
+        self.bins
     }
 
     /// Pops from a class's sheaf; null if it is empty. Nulls that a sized free of null pushed are dropped: they hide what is
@@ -137,7 +168,7 @@ impl ThreadHeap {
         let (top, base) = (&self.hot.top[class as usize], self.base(class));
         // SAFETY: slots from base to top are the sheaf's.
         while top.get() > base && unsafe { *top.get().sub(1) }.is_null() {
-            top.set(top.get().wrapping_sub(1));
+            self.set_top(class, top.get().wrapping_sub(1));
         }
         // SAFETY: a heap of this thread.
         unsafe { Heap::pop(&self.hot, class as usize) }
@@ -156,16 +187,18 @@ impl ThreadHeap {
         // SAFETY: `got` objects lie from `base` on.
         let object = unsafe {
             let top = base.add(got - 1);
-            self.hot.top[class as usize].set(top);
+            self.set_top(class, top);
             *top
         };
         self.slow_path_came_by(!was_open);
         object
     }
 
+    /// Takes up to `want` objects out of slabs; 0 if there is no memory. Fewer only come from the end of a slab.
+    ///
     /// # Safety
     /// There is room for `want` pointers at `out`.
-    unsafe fn take_from_slabs(&self, class: Class, out: *mut *mut u8, want: usize) -> usize {
+    pub(crate) unsafe fn take_from_slabs(&self, class: Class, out: *mut *mut u8, want: usize) -> usize {
         let cache = &self.node.caches[class as usize];
         let backing = SlabBacking { node: self.node, class };
         let current = &self.current[class as usize];
@@ -213,7 +246,7 @@ impl ThreadHeap {
             }
         });
         first?;
-        self.hot.top[class as usize].set(top);
+        self.set_top(class, top);
         let was_open = self.open(class);
         self.slow_path_came_by(!was_open);
         first
@@ -291,7 +324,7 @@ impl ThreadHeap {
         // SAFETY: there is room now.
         unsafe { *top = object };
         compiler_fence(Release);
-        self.hot.top[c].set(top.wrapping_add(1));
+        self.set_top(class, top.wrapping_add(1));
         self.slow_path_came_by(!was_open);
     }
 
@@ -308,7 +341,7 @@ impl ThreadHeap {
             core::ptr::copy_nonoverlapping(base, objects.as_mut_ptr(), count);
             core::ptr::copy(base.add(count), base, held - count);
         }
-        self.hot.top[c].set(top.wrapping_sub(count));
+        self.set_top(class, top.wrapping_sub(count));
         // Fork: what is published below must have left the sheaf. See the module's text.
         compiler_fence(SeqCst);
         give_back(class, &objects[..count], Strictness::Report);
@@ -316,11 +349,12 @@ impl ThreadHeap {
 
     /// Empties all sheaves into slabs and bins, and lets go of the current slabs.
     pub(crate) fn give_everything_back(&self, strictness: Strictness) {
+        watch::give_everything_back(&self.hot, strictness);
         for class in 1..NR_CLASSES {
             let base = self.base(class as Class);
             let top = self.hot.top[class].get();
             // Whatever happens next, the sheaf is empty and caches nothing.
-            self.hot.top[class].set(base);
+            self.set_top(class as Class, base);
             if !self.hot.limit[class].get().is_null() {
                 self.hot.limit[class].set(base);
             }
@@ -342,14 +376,17 @@ impl ThreadHeap {
                 unsafe { self.node.caches[class].let_go(slab, &backing) };
             }
         }
+        self.give_objects_back(strictness);
     }
 
     /// Looks at all that lies in the sheaves, without taking it out: reports what is not an object in use of its class, or
     /// is there twice. For the end of a process, which no flush may come before.
     pub(crate) fn check(&self) {
+        watch::check(&self.hot);
         for class in 1..NR_CLASSES {
             check_sheaf(class as Class, self.sheaf(class as Class));
         }
+        self.check_objects();
     }
 
     /// Whether the program has freed this block into the sheaf of its class and not got it back since.

@@ -1,19 +1,23 @@
 //! Giving free memory back on request: for `malloc_trim`, and when a request has found none.
 
 use crate::direct::Strictness;
+use crate::kmem::table;
 use crate::memblock::MEMBLOCK;
 use crate::reclaim;
 use crate::slab::size_class::{Class, NR_SLAB_CLASSES};
 use crate::thread;
+use crate::watch;
 use crate::zone::node::{SlabBacking, nodes};
 
 /// Gives free memory back to the system, keeping about `pad` bytes of it; true if any was given back. Whole pages between
 /// blocks in use go as well. What other threads hold in their sheaves stays with them.
 pub fn trim(pad: usize) -> bool {
     let mut bytes = 0;
+    watch::let_go();
     if let Some(heap) = thread::existing() {
         heap.give_everything_back(Strictness::Report);
     }
+    table::shrink_all();
     // One after the other with the passes: what they have away comes back first.
     let _guard = reclaim::lock().lock();
     for node in nodes() {

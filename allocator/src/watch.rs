@@ -9,15 +9,20 @@
 //! |---|---|---|---|
 //! | `Nobody` | | hot | hot |
 //! | `Sizes` | heap profile | here | hot; sampled blocks are page runs, whose frees come here anyway |
-//! | `Everything` | zeroing, hardening, valgrind, AddressSanitizer | here | here |
+//! | `Everything` | hardening (`hardened/`), zeroing, `misuse:report`, valgrind, AddressSanitizer | here | here |
+//!
+//! A process that goes on after a wrong pointer needs every free to be checked at once: in a sheaf, where the hot paths do not
+//! look, a block freed twice would be handed out twice.
 //!
 //! The level is fixed when the configuration is read, which the first allocation of the process does: it finds the level
 //! `Unread`. It comes here before any block has been handed out, so no block is older than its watcher.
 
-use crate::block::{self, Block, Found};
-use crate::config::{self, Config};
+use crate::block::{self, Block, Found, Place};
+use crate::config::{self, Config, OnMisuse};
+use crate::direct::Strictness;
 use crate::extent::EXTENTS;
-use crate::zone;
+use crate::heap::Heap;
+use crate::{hardened, profile, zone};
 use core::ptr::null_mut;
 use core::sync::atomic::{
     AtomicU8,
@@ -32,6 +37,9 @@ pub(crate) enum Level {
     Sizes = 1,
     Everything = 2,
 }
+
+/// Whether this build tells valgrind or AddressSanitizer of every block (`shadow.rs`); then nobody else watches.
+const SHADOW: bool = cfg!(any(feature = "valgrind", feature = "asan"));
 
 /// The configuration has not been read.
 const UNREAD: u8 = 3;
@@ -65,17 +73,39 @@ fn apply(config: &Config) {
     if config.dirty_cap != 0 {
         zone::set_dirty_cap(config.dirty_cap);
     }
-    let level = if config.zero_on_free { Level::Everything } else { Level::Nobody };
+    if config.hardened && !SHADOW {
+        hardened::turn_on(config);
+    }
+    let everything = config.hardened || config.zero_on_free || config.misuse == OnMisuse::Report || SHADOW;
+    let level = if everything { Level::Everything } else { Level::Nobody };
+    let level = level.max(if config.profile || config.leaks { Level::Sizes } else { Level::Nobody });
     LEVEL.store(level as u8, Release);
 }
 
 /// Allocates a block of at least `size` bytes (not 0) at a multiple of `align`, of zeroes if that is wanted; null with `ENOMEM`
 /// if there is no memory.
+#[inline]
+pub(crate) fn alloc(align: usize, size: usize, zeroes: bool) -> *mut u8 {
+    if !hardened::on() {
+        alloc_slow(align, size, zeroes)
+    } else if zeroes {
+        hardened::zalloc(align, size)
+    } else {
+        hardened::alloc(align, size)
+    }
+}
+
 #[cold]
 #[inline(never)]
-pub(crate) fn alloc(align: usize, size: usize, zeroes: bool) -> *mut u8 {
+fn alloc_slow(align: usize, size: usize, zeroes: bool) -> *mut u8 {
     level();
-    let Block { address, zeroed } = block::alloc(align, size);
+    #[cfg(any(feature = "valgrind", feature = "asan"))]
+    return crate::shadow::alloc(align, size, zeroes);
+    #[allow(unreachable_code)]
+    if hardened::on() {
+        return alloc(align, size, zeroes); // it was not known before
+    }
+    let Block { address, zeroed } = profile::alloc(align, size).unwrap_or_else(|| block::alloc(align, size));
     if zeroes && !zeroed && !address.is_null() {
         // SAFETY: a new block of at least this size.
         unsafe { address.write_bytes(0, size) };
@@ -84,24 +114,76 @@ pub(crate) fn alloc(align: usize, size: usize, zeroes: bool) -> *mut u8 {
 }
 
 /// Frees a block; null is allowed.
+#[inline]
+pub(crate) fn free(p: *mut u8) {
+    if hardened::on() { hardened::free(p) } else { free_slow(p) }
+}
+
 #[cold]
 #[inline(never)]
-pub(crate) fn free(p: *mut u8) {
+fn free_slow(p: *mut u8) {
+    level(); // a wrong pointer may be all that came so far
+    #[cfg(any(feature = "valgrind", feature = "asan"))]
+    return crate::shadow::free(p);
+    #[allow(unreachable_code)]
     if !p.is_null() && config::get().zero_on_free {
-        let size = block::find("free", p).size;
-        // SAFETY: a block in use, which its owner gives up.
-        unsafe { p.write_bytes(0, size) };
+        let Some(Found { place, size }) = block::find("free", p) else { return };
+        // What an extent held is gone with its mapping.
+        if place != Place::Extent {
+            // SAFETY: a block in use, which its owner gives up.
+            unsafe { p.write_bytes(0, size) };
+        }
     }
+    profile::forget(p);
     block::free(p);
 }
 
-/// Finds a block by its address; reports what is none. Its size is what the program may use.
-pub(crate) fn find(call: &str, p: *mut u8) -> Found {
+/// Finds a block by its address; None, and a report, if there is none. Its size is what the program may use.
+pub(crate) fn find(call: &str, p: *mut u8) -> Option<Found> {
+    level(); // as in `free`
+    #[cfg(any(feature = "valgrind", feature = "asan"))]
+    return crate::shadow::find(call, p);
+    #[allow(unreachable_code)]
+    if hardened::on() {
+        return hardened::find(call, p);
+    }
     block::find(call, p)
+}
+
+/// What watchers hold back from being handed out again is let go.
+pub(crate) fn let_go() {
+    #[cfg(any(feature = "valgrind", feature = "asan"))]
+    crate::shadow::empty_quarantine();
+}
+
+/// Memory that a program may have had becomes the allocator's own.
+pub(crate) fn own(start: *mut u8, len: usize) {
+    #[cfg(any(feature = "valgrind", feature = "asan"))]
+    crate::shadow::show(start, len);
+    let _ = (start, len);
 }
 
 /// Makes a block longer or shorter where it is, or null: then it must be copied.
 #[cold]
 pub(crate) fn resize(p: *mut u8, block: Found, align: usize, size: usize) -> *mut u8 {
-    if level() == Level::Everything { null_mut() } else { block::resize(p, block, align, size) }
+    if hardened::on() {
+        return hardened::resize(p, block, align, size);
+    }
+    // What a run or chunk leaves behind must be zero before anybody else can get it, and yet be whole if it stays. Copied, the
+    // block is zeroed as any that is freed.
+    let leaves_a_part = size < block.size && matches!(block.place, Place::Chunk(_) | Place::Run(_));
+    if SHADOW || leaves_a_part && config::get().zero_on_free {
+        return null_mut();
+    }
+    profile::resize(p, block, align, size)
+}
+
+/// A heap gives up all that it has.
+pub(crate) fn give_everything_back(heap: &Heap, strictness: Strictness) {
+    hardened::give_everything_back(heap, strictness);
+}
+
+/// A heap is looked through at the end of the process.
+pub(crate) fn check(heap: &Heap) {
+    hardened::check(heap);
 }

@@ -4,8 +4,11 @@
 //! with the name of the case and the limit in its environment. `RLIMIT_AS` counts address space, reservations included;
 //! `RLIMIT_DATA` counts private writable memory.
 
+#[path = "support/blocks.rs"]
+mod blocks;
 mod support;
 
+use blocks::Blocks;
 use fairground_allocator::malloc::{calloc, free, malloc, memalign, realloc};
 use std::process::ExitCode;
 use support::{Case, errno, set_errno};
@@ -177,6 +180,40 @@ fn absurd_requests() {
     }
 }
 
+/// The kernel's limit of mappings reached: neighbours of different access, so that none can be merged. No mapping can be made
+/// or split any more; what is there goes on, and null is the answer to the rest. With room again all is as before.
+fn mapping_limit(before_the_first_allocation: bool) {
+    const LEAST: usize = 1_000;
+    let mut blocks = Blocks::new(3, 80, usize::MAX);
+    if !before_the_first_allocation {
+        (0..500).for_each(|_| blocks.step());
+    }
+    // Every second page of it becomes a mapping by itself, until the kernel refuses.
+    let bytes = (1 << 20) * 4096;
+    let (access, flags) = (libc::PROT_NONE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE);
+    // SAFETY: a new mapping that is never used as memory.
+    let area = unsafe { libc::mmap(std::ptr::null_mut(), bytes, access, flags, -1, 0) }.cast::<u8>();
+    assert!(area.addr() != usize::MAX, "address space for the mappings");
+    // SAFETY: pages of the area.
+    let split = |at: usize| unsafe { libc::mprotect(area.add(at * 8192).cast(), 4096, libc::PROT_READ) == 0 };
+    let made = (0..bytes / 8192).take_while(|&at| split(at)).count();
+    assert!((LEAST..bytes / 8192).contains(&made), "{made} mappings, and no limit reached");
+    (0..3_000).for_each(|_| blocks.step());
+    println!("{made} mappings; {} requests refused", blocks.refused);
+    assert!(before_the_first_allocation || blocks.refused > 0, "the limit was not felt");
+    // SAFETY: the area again.
+    assert_eq!(unsafe { libc::munmap(area.cast(), bytes) }, 0, "what the test has mapped goes");
+    blocks.free_all();
+    blocks.one_of_each();
+    let refused = blocks.refused;
+    (0..3_000).for_each(|_| blocks.step());
+    assert_eq!(blocks.refused, refused, "with room again nothing is refused");
+    blocks.free_all();
+    fairground_allocator::malloc::trim(0);
+    let left = fairground_allocator::malloc::totals();
+    assert!(left.in_use < 4 * MIB, "in use though all is freed: {left:?}");
+}
+
 /// Limits in MiB: the smallest reservation, of 256 MiB, fits only under the last.
 const LIMITS: [usize; 3] = [128, 256, 512];
 
@@ -199,6 +236,9 @@ fn cases() -> Vec<Case> {
         ));
     }
     let limit = Some((libc::RLIMIT_AS, 440 * MIB));
+    for (name, first) in [("", false), (" before the first allocation", true)] {
+        cases.push(Case::new(&format!("the mapping limit reached{name}"), None, move || mapping_limit(first)));
+    }
     cases.push(Case::new("chunks above the reservation", limit, chunks_above_the_reservation));
     for size in SIZES {
         let limit = 256 * MIB;

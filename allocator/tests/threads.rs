@@ -221,6 +221,11 @@ fn short_threads_leave_nothing_behind() {
     assert!(left.in_use < 4 << 20, "in use though all is freed: {left:?}");
 }
 
+/// How often to fork: `FAIRGROUND_TEST_FORKS` sets another number, for emulators and for longer runs.
+fn forks(usual: usize) -> usize {
+    std::env::var("FAIRGROUND_TEST_FORKS").ok().and_then(|n| n.parse().ok()).unwrap_or(usual)
+}
+
 /// Forks while others allocate and free. The child allocates, and frees what the parent's threads had.
 fn fork_among_threads(forks: usize) {
     let stop = Arc::new(AtomicBool::new(false));
@@ -281,12 +286,12 @@ fn main() -> ExitCode {
         Case::new("blocks outlive their thread", None, blocks_outlive_their_thread),
         Case::new("destructors allocate while a thread ends", None, destructors_allocate_while_a_thread_ends),
         Case::new("short threads leave nothing behind", None, short_threads_leave_nothing_behind),
-        Case::new("fork among threads", None, || fork_among_threads(300)),
+        Case::new("fork among threads", None, || fork_among_threads(forks(300))),
         Case::new("fork among threads, under a limit of address space", Some((libc::RLIMIT_AS, 240 << 20)), || {
             // The system's allocator, which std uses here, would take 64 MiB of it for every thread.
             // SAFETY: no other thread yet.
             unsafe { libc::mallopt(libc::M_ARENA_MAX, 1) };
-            fork_among_threads(50)
+            fork_among_threads(forks(50))
         }),
     ])
 }

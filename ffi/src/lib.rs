@@ -8,6 +8,7 @@
 //!   statistics   mallinfo, mallinfo2, malloc_info, malloc_stats
 //!   exit         a destructor: the last look at what was freed
 //!   extensions   what include/fairground.h declares
+//!   caches       of that, the typed caches
 //!   line         text in a fixed buffer, for the three modules that print
 //! ```
 //!
@@ -27,6 +28,7 @@
 
 #![cfg_attr(panic = "abort", no_std)]
 
+mod caches;
 mod cxx;
 mod cxx_slow;
 mod exit;
@@ -49,10 +51,4 @@ fn errno() -> i32 {
 fn set_errno(value: i32) {
     // SAFETY: as in `errno`.
     unsafe { *libc::__errno_location() = value }
-}
-
-/// Bytes in a page of this system, at least 4,096.
-fn page_size() -> usize {
-    // SAFETY: sysconf reads a value the loader stored; it neither allocates nor fails for this name.
-    unsafe { libc::sysconf(libc::_SC_PAGESIZE) }.max(4096) as usize
 }

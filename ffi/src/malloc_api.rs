@@ -73,11 +73,11 @@ fn memalign_as_glibc(align: usize, size: usize) -> *mut c_void {
 }
 
 fn page_aligned(size: usize) -> *mut c_void {
-    aligned(crate::page_size(), size)
+    aligned(fairground_allocator::page_size(), size)
 }
 
 fn whole_pages(size: usize) -> *mut c_void {
-    match size.checked_next_multiple_of(crate::page_size()) {
+    match size.checked_next_multiple_of(fairground_allocator::page_size()) {
         Some(size) => page_aligned(size),
         None => fail(ENOMEM),
     }

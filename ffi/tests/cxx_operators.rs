@@ -22,6 +22,9 @@ fn every_operator_and_every_end_of_memory() {
 
 #[test]
 fn a_handler_that_frees_memory_is_asked_once() {
+    if support::emulator().is_some() {
+        return eprintln!("skipped a_handler_that_frees_memory_is_asked_once: an emulator does not pass the limit on");
+    }
     let folder = support::scratch("cxx-limited");
     let flags = ["-std=c++17", "-O1", "-fno-builtin", "-Wno-alloc-size-larger-than", "-ldl"];
     let program = support::compile(support::cxx(), "cxx_operators.cpp", &flags, &folder);

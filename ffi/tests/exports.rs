@@ -22,7 +22,10 @@ const EXPORTS: &[&[&str]] = &[
     &["_ZdaPv", "_ZdaPvm", "_ZdaPvRKSt9nothrow_t", "_ZdaPvmRKSt9nothrow_t", "_ZdaPvSt11align_val_t"],
     &["_ZdaPvmSt11align_val_t", "_ZdaPvSt11align_val_tRKSt9nothrow_t", "_ZdaPvmSt11align_val_tRKSt9nothrow_t"],
     // Extensions
-    &["fairground_version", "fairground_get_totals"],
+    &["fairground_version", "fairground_get_totals", "fairground_profile_write"],
+    // Typed caches
+    &["fairground_cache_create", "fairground_cache_alloc", "fairground_cache_free", "fairground_cache_shrink"],
+    &["fairground_cache_destroy", "fairground_cache_get_stats"],
 ];
 
 const NEW: &[&str] = &[
@@ -36,8 +39,10 @@ const NEW: &[&str] = &[
     "_ZnamSt11align_val_tRKSt9nothrow_t",
 ];
 
-/// The references that may stay open: the C++ runtime's (`cxx_slow`), and those of the compiler's start files.
+/// The references that may stay open: the C++ runtime's (`cxx_slow`), the program's configuration, and those of the
+/// compiler's start files.
 const WEAK: &[&str] = &[
+    "fairground_conf",
     "_ZSt15get_new_handlerv",
     "_ZSt17__throw_bad_allocv",
     "__cxa_begin_catch",
@@ -52,8 +57,28 @@ const WEAK: &[&str] = &[
 /// The routines of `cxx_slow` to which operator new jumps.
 const SLOW: &[&str] = &["fairground_throwing_slow", "fairground_nothrow_slow", "fairground_bad_alignment"];
 
+/// What a program of the binutils says of the library; of those for its processor, if they have a prefix.
 fn tool(name: &str, arguments: &[&str]) -> String {
+    let name = std::env::var("FAIRGROUND_BINUTILS").unwrap_or_default() + name;
     support::successful(Command::new(name).args(arguments).arg(support::library()))
+}
+
+/// The processor the library is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Processor {
+    X86_64,
+    Aarch64,
+}
+
+fn processor() -> Processor {
+    let header = tool("readelf", &["-hW"]);
+    let machine = header.lines().find(|line| line.contains("Machine:")).expect("a machine");
+    if machine.contains("AArch64") {
+        Processor::Aarch64
+    } else {
+        assert!(machine.contains("X86-64"), "{machine}");
+        Processor::X86_64
+    }
 }
 
 #[test]
@@ -145,11 +170,13 @@ struct Instruction {
 fn disassemble() -> BTreeMap<u64, Vec<Instruction>> {
     let mut functions: BTreeMap<u64, Vec<Instruction>> = BTreeMap::new();
     let mut current = 0;
+    let comment_sign = if processor() == Processor::Aarch64 { "//" } else { "#" };
     for line in tool("objdump", &["-d", "--no-show-raw-insn", "--section=.text"]).lines() {
         if let Some((address, _)) = line.strip_suffix(">:").and_then(|line| line.split_once(" <")) {
             current = u64::from_str_radix(address, 16).expect("an address");
         } else if let Some((_, instruction)) = line.split_once(":\t") {
-            let (text, comment) = instruction.split_once('#').unwrap_or((instruction, ""));
+            let instruction = instruction.replace('\t', " ");
+            let (text, comment) = instruction.split_once(comment_sign).unwrap_or((&instruction, ""));
             // 'jmp 3340 <name>', or 'jmp *0x2460(%rip)  # 6ca8 <...>'
             let place = if comment.is_empty() { text } else { comment };
             let word = place.split_once(" <").and_then(|(before, _)| before.split_whitespace().last());
@@ -198,25 +225,41 @@ fn exported_functions_are_bodies_and_not_called_from_inside() {
     }
 }
 
-/// Why: see `cxx.rs`, 'How an exception gets out'. Only x86-64's instructions are read here.
+/// Calls another function and comes back.
+fn calls(text: &str) -> bool {
+    ["call", "bl ", "blr "].iter().any(|start| text.starts_with(start))
+}
+
+/// Slots of the global offset table that hold one of these addresses.
+fn slots(of: &BTreeSet<u64>) -> BTreeSet<u64> {
+    let number = |word: &str| u64::from_str_radix(word, 16).ok();
+    let relocations = tool("readelf", &["-rW"]);
+    let relative = relocations.lines().filter(|line| line.contains("_RELATIVE"));
+    let holders = relative.filter_map(|line| {
+        let words: Vec<_> = line.split_whitespace().collect();
+        of.contains(&number(words.last()?)?).then(|| number(words[0]))?
+    });
+    holders.collect()
+}
+
+/// The address that an aarch64 instruction loads from, if the page was loaded into the register before: `adrp x9, 2f000 <..>`,
+/// `ldr x9, [x9, #4032]`.
+fn loaded_from(body: &[Instruction], text: &str) -> Option<u64> {
+    let (base, offset) = text.strip_prefix("ldr ")?.split_once('[')?.1.split_once(", #")?;
+    let offset: u64 = offset.strip_suffix(']')?.parse().ok()?;
+    let page = body.iter().find(|instruction| instruction.text.starts_with(&format!("adrp {base},")))?;
+    Some(page.target? + offset)
+}
+
+/// Why: see `cxx.rs`, 'How an exception gets out'.
 #[test]
-#[cfg(target_arch = "x86_64")]
 fn operator_new_leaves_no_frame_behind_when_it_fails() {
     let slow: BTreeSet<u64> = addresses(|name| SLOW.contains(&name)).into_values().collect();
     assert_eq!(slow.len(), SLOW.len(), "the slow routines have symbols");
-    // Slots of the global offset table that hold the routines' addresses.
-    let relocations = tool("readelf", &["-rW"]);
-    let slots: BTreeSet<u64> = relocations
-        .lines()
-        .filter(|line| line.contains("R_X86_64_RELATIVE"))
-        .filter_map(|line| {
-            let number = |word: &str| u64::from_str_radix(word, 16).ok();
-            let words: Vec<_> = line.split_whitespace().collect();
-            slow.contains(&number(words.last()?)?).then(|| number(words[0]))?
-        })
-        .collect();
-    let reaches = |instruction: &Instruction| {
-        instruction.target.is_some_and(|target| slow.contains(&target) || slots.contains(&target))
+    let slots = slots(&slow);
+    let jump = match processor() {
+        Processor::X86_64 => "jmp    *%",
+        Processor::Aarch64 => "br ",
     };
 
     let functions = disassemble();
@@ -224,18 +267,33 @@ fn operator_new_leaves_no_frame_behind_when_it_fails() {
     assert_eq!(operators.len(), NEW.len());
     for (name, address) in operators {
         let body = &functions[&address];
-        assert!(body.iter().any(reaches), "{name} does not reach a slow routine");
-        let mut loaded = false;
+        let (mut jumps, mut loads) = (false, false);
         for instruction in body {
             let text = &instruction.text;
-            if reaches(instruction) {
-                // 'mov slot(%rip),%rax' is followed by 'jmp *%rax', which is checked below.
-                loaded |= text.starts_with("mov") || text.starts_with("lea");
-                assert!(!text.starts_with("call"), "{name} calls a slow routine: {text}");
-            }
-            assert!(!text.starts_with("call   *%"), "{name} may call a slow routine: {text}");
+            let loaded = loaded_from(body, text).is_some_and(|slot| slots.contains(&slot));
+            let reaches = instruction.target.is_some_and(|target| slow.contains(&target) || slots.contains(&target));
+            assert!(!(reaches && calls(text)), "{name} calls a slow routine: {text}");
+            assert!(
+                !text.starts_with("call   *%") && !text.starts_with("blr "),
+                "{name} may call a slow routine: {text}"
+            );
+            // 'mov slot(%rip),%rax' is followed by 'jmp *%rax'.
+            jumps |= reaches && transfers(text);
+            loads |= loaded || reaches && !transfers(text);
         }
-        assert!(!loaded || body.iter().any(|instruction| instruction.text.starts_with("jmp    *%")), "{name}: no jump");
+        assert!(jumps || loads, "{name} does not reach a slow routine");
+        assert!(!loads || body.iter().any(|instruction| instruction.text.starts_with(jump)), "{name}: no jump");
+    }
+}
+
+/// A call on the hot path (of a slow path that was inlined, or of an atomic operation that the compiler keeps out of line on
+/// aarch64) would cost every malloc a frame.
+#[test]
+fn malloc_and_free_call_nothing() {
+    let functions = disassemble();
+    for (name, address) in addresses(|name| ["malloc", "free", "free_sized", "_Znwm", "_ZdlPv"].contains(&name)) {
+        let call = functions[&address].iter().find(|instruction| calls(&instruction.text));
+        assert!(call.is_none(), "{name}: {}", call.map_or("", |call| &call.text));
     }
 }
 

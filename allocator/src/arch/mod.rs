@@ -17,6 +17,9 @@ mod imp;
 #[path = "portable.rs"]
 mod imp;
 
+#[cfg(feature = "valgrind")]
+pub(crate) mod valgrind;
+
 pub use imp::heap_pointer;
 pub(crate) use imp::{advance, conf_symbol, set_heap_pointer, syscall6};
 

@@ -33,8 +33,10 @@ pub(crate) unsafe fn advance<const BYTES: i32>(base: *const Heap, index: usize) 
     core::sync::atomic::compiler_fence(core::sync::atomic::Ordering::Release);
     // SAFETY: by the caller.
     unsafe {
-        let word = base.cast_mut().cast::<*mut u8>().add(index);
-        *word = (*word).wrapping_offset(BYTES as isize);
+        // Atomic, for statistics of other threads read it; a plain store all the same.
+        let word = core::sync::atomic::AtomicPtr::from_ptr(base.cast_mut().cast::<*mut u8>().add(index));
+        let moved = word.load(core::sync::atomic::Ordering::Relaxed).wrapping_offset(BYTES as isize);
+        word.store(moved, core::sync::atomic::Ordering::Relaxed);
     }
 }
 

@@ -19,7 +19,7 @@ pub(crate) mod arena;
 pub(crate) mod bin;
 
 use crate::decay::Moment;
-use crate::lock::Lock;
+use crate::lock::{Lock, Patience};
 use crate::memblock::{MEMBLOCK, granule};
 use crate::os::map;
 use crate::page::{Kind, PageIndex, Tag};
@@ -219,10 +219,15 @@ impl Bins {
 
     /// Regions, bytes in them, and free bytes of those.
     pub(crate) fn counts(&self) -> (usize, usize) {
-        let _guard = self.lock.lock();
+        self.counts_if(Patience::Wait).unwrap_or_default()
+    }
+
+    /// The same; None if the lock is taken and may not be waited for.
+    pub(crate) fn counts_if(&self, patience: Patience) -> Option<(usize, usize)> {
+        let _guard = self.lock.lock_if(patience)?;
         // SAFETY: under the lock.
         let inner = unsafe { &*self.inner.get() };
-        (inner.arena.total_units() as usize * UNIT, inner.arena.free_units() as usize * UNIT)
+        Some((inner.arena.total_units() as usize * UNIT, inner.arena.free_units() as usize * UNIT))
     }
 }
 

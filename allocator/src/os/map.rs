@@ -6,9 +6,20 @@
 //!
 //! `memmap2` is not used here: it can neither reserve without access, nor place, nor protect a part of a mapping, and it
 //! needs std, which a preloaded library would pay for with a second shared library at every exec.
+//!
+//! # Pages of other sizes
+//!
+//! Kernels for aarch64 have pages of 4, 16 or 64 KiB. Everything given to the kernel is a multiple of [`os_page_size`], which
+//! debug assertions check in every function below, and everything that comes from it is aligned to that. With
+//! `--cfg fairground_page_16k` or `--cfg fairground_page_64k` pages are taken to be that large where they are smaller: the
+//! tests run with both (`make test-page-sizes`). Mappings are then placed by hand and never moved, for the kernel aligns them to
+//! its own pages.
 
 use crate::arch::syscall6;
+use crate::config;
+use core::ffi::CStr;
 use core::ptr::null_mut;
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 
 /// The smallest page of the kernels we run on, and the unit of the page map. Kernels with larger pages work: everything
 /// given to or taken from them is rounded to [`os_page_size`].
@@ -17,18 +28,39 @@ pub(crate) const PAGE_SIZE: usize = 4096;
 /// log2 of [`PAGE_SIZE`].
 pub(crate) const PAGE_SHIFT: u32 = 12;
 
+/// Pages are taken to be at least this large, in bytes; see the module's text.
+const LEAST_OS_PAGE: usize = if cfg!(fairground_page_64k) {
+    64 << 10
+} else if cfg!(fairground_page_16k) {
+    16 << 10
+} else {
+    PAGE_SIZE
+};
+
 /// The kernel's page size in bytes (4, 16 or 64 KiB), from the auxiliary vector.
-pub(crate) fn os_page_size() -> usize {
-    use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+///
+/// ```
+/// assert!(fairground_allocator::page_size().is_power_of_two());
+/// ```
+pub fn os_page_size() -> usize {
     static SIZE: AtomicUsize = AtomicUsize::new(0);
     let known = SIZE.load(Relaxed);
     if known != 0 {
         return known;
     }
     // SAFETY: getauxval reads the auxiliary vector; it has no preconditions and allocates nothing.
-    let size = (unsafe { libc::getauxval(libc::AT_PAGESZ) } as usize).max(PAGE_SIZE);
+    let size = (unsafe { libc::getauxval(libc::AT_PAGESZ) } as usize).max(LEAST_OS_PAGE);
     SIZE.store(size, Relaxed);
     size
+}
+
+/// Asserts that whole pages are meant.
+#[inline(always)]
+fn check_whole_pages(start: *mut u8, len: usize) {
+    debug_assert!(
+        (start.addr() | len).is_multiple_of(os_page_size()),
+        "{len:#x} bytes at {start:p} are not whole pages"
+    );
 }
 
 /// What a mapping may be used for.
@@ -59,6 +91,30 @@ pub(crate) fn map(len: usize, access: Access) -> *mut u8 {
 
 /// As [`map`], with an address the kernel may follow if it is free.
 pub(crate) fn map_at(hint: *mut u8, len: usize, access: Access) -> *mut u8 {
+    check_whole_pages(hint, len);
+    let start = map_as_the_kernel_likes(hint, len, access);
+    if LEAST_OS_PAGE == PAGE_SIZE || start.addr().is_multiple_of(os_page_size()) {
+        return start;
+    }
+    // Smaller pages than we take them to be: a wider mapping, cut to size.
+    // SAFETY: just mapped, and nobody knows it yet; the same for both ends of the wider one.
+    unsafe {
+        syscall6(libc::SYS_munmap as usize, [start as usize, len, 0, 0, 0, 0]);
+        let wide = map_as_the_kernel_likes(null_mut(), len + os_page_size(), access);
+        if wide.is_null() {
+            return wide;
+        }
+        let skip = wide.addr().wrapping_neg() % os_page_size();
+        if skip != 0 {
+            syscall6(libc::SYS_munmap as usize, [wide as usize, skip, 0, 0, 0, 0]);
+        }
+        let start = wide.add(skip);
+        syscall6(libc::SYS_munmap as usize, [start as usize + len, os_page_size() - skip, 0, 0, 0, 0]);
+        start
+    }
+}
+
+fn map_as_the_kernel_likes(hint: *mut u8, len: usize, access: Access) -> *mut u8 {
     let mut flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
     if access != Access::ReadWrite {
         flags |= libc::MAP_NORESERVE;
@@ -108,6 +164,7 @@ pub(crate) unsafe fn commit(start: *mut u8, len: usize) -> bool {
 /// # Safety
 /// The range belongs to a mapping of ours, and nobody needs the access it loses.
 pub(crate) unsafe fn protect(start: *mut u8, len: usize, access: Access) -> bool {
+    check_whole_pages(start, len);
     // SAFETY: by the caller.
     unsafe { syscall6(libc::SYS_mprotect as usize, [start as usize, len, access.prot(), 0, 0, 0]) == 0 }
 }
@@ -117,6 +174,7 @@ pub(crate) unsafe fn protect(start: *mut u8, len: usize, access: Access) -> bool
 /// # Safety
 /// The range belongs to a mapping of ours and its contents are dead.
 pub(crate) unsafe fn dontneed(start: *mut u8, len: usize) -> bool {
+    check_whole_pages(start, len);
     // SAFETY: by the caller.
     unsafe { syscall6(libc::SYS_madvise as usize, [start as usize, len, libc::MADV_DONTNEED as usize, 0, 0, 0]) == 0 }
 }
@@ -126,6 +184,7 @@ pub(crate) unsafe fn dontneed(start: *mut u8, len: usize) -> bool {
 /// # Safety
 /// The range belongs to a mapping of ours and nothing in it is used again.
 pub(crate) unsafe fn unmap(start: *mut u8, len: usize) -> bool {
+    check_whole_pages(start, len);
     // SAFETY: by the caller.
     unsafe { syscall6(libc::SYS_munmap as usize, [start as usize, len, 0, 0, 0, 0]) == 0 }
 }
@@ -135,10 +194,31 @@ pub(crate) unsafe fn unmap(start: *mut u8, len: usize) -> bool {
 /// # Safety
 /// `start` and `old` are exactly a mapping of ours; if the result is not null, only the result may be used.
 pub(crate) unsafe fn remap(start: *mut u8, old: usize, new: usize, may_move: bool) -> *mut u8 {
+    check_whole_pages(start, old | new);
+    // Where the kernel would move it need not be aligned to what we take its pages to be.
+    let may_move = may_move && LEAST_OS_PAGE == PAGE_SIZE;
     let flags = if may_move { libc::MREMAP_MAYMOVE as usize } else { 0 };
     // SAFETY: by the caller.
     let r = unsafe { syscall6(libc::SYS_mremap as usize, [start as usize, old, new, flags, 0, 0]) };
     if r < 0 && r > -4096 { null_mut() } else { r as *mut u8 }
+}
+
+/// Names part of a mapping for those who read /proc/PID/maps, where the configuration asks for that (`name_maps`). The call,
+/// `prctl`, is not among those that the allocator makes otherwise; a kernel or a sandbox that refuses it is not asked again.
+pub(crate) fn name(start: *mut u8, len: usize, name: &'static CStr) {
+    // Of linux/prctl.h, since Linux 5.17.
+    const PR_SET_VMA: usize = 0x5356_4d41;
+    const PR_SET_VMA_ANON_NAME: usize = 0;
+    static REFUSED: AtomicBool = AtomicBool::new(false);
+    if start.is_null() || !config::get().name_maps || REFUSED.load(Relaxed) {
+        return;
+    }
+    let (address, name) = (start as usize, name.as_ptr() as usize);
+    // SAFETY: the kernel copies the name; nothing else changes.
+    let r = unsafe { syscall6(libc::SYS_prctl as usize, [PR_SET_VMA, PR_SET_VMA_ANON_NAME, address, len, name, 0]) };
+    if r == -(libc::EINVAL as isize) || r == -(libc::ENOSYS as isize) || r == -(libc::EPERM as isize) {
+        REFUSED.store(true, Relaxed);
+    }
 }
 
 /// Writes all of `bytes` to a file descriptor, giving up at the first error.
@@ -154,5 +234,37 @@ pub(crate) fn write_all(fd: i32, mut bytes: &[u8]) {
             return;
         }
         bytes = &bytes[r as usize..];
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mappings_are_aligned_to_the_page_size_we_work_with() {
+        let page = os_page_size();
+        assert!(page >= LEAST_OS_PAGE && page.is_power_of_two());
+        let mappings: Vec<_> = (1..=20).map(|n| (map(n * page, Access::ReadWrite), n * page)).collect();
+        for (start, len) in mappings {
+            assert!(!start.is_null() && start.addr().is_multiple_of(page), "{start:p}");
+            // SAFETY: our mapping, to its last byte; nothing uses it afterwards.
+            unsafe {
+                start.add(len - 1).write(1);
+                assert!(dontneed(start, len) && *start.add(len - 1) == 0);
+                assert!(unmap(start, len));
+            }
+        }
+    }
+
+    /// The assertion on which `make test-page-sizes` rests.
+    #[test]
+    #[cfg(debug_assertions)]
+    #[should_panic(expected = "are not whole pages")]
+    fn half_a_page_is_noticed() {
+        let page = os_page_size();
+        let start = map(2 * page, Access::ReadWrite);
+        // SAFETY: our mapping.
+        unsafe { dontneed(start.add(page / 2), page) };
     }
 }

@@ -12,12 +12,18 @@
 use super::slab::{Found, Slab, State};
 use crate::decay::{Idle, Moment};
 use crate::lock::Lock;
+#[cfg(not(loom))]
+use crate::lock::LockGuard;
 use core::cell::Cell;
 
 /// What the cache needs from the layers below; the models bring their own.
 pub(crate) trait Backing {
     /// A new slab of this class, held by the caller (state Current, pinned), its granule byte published.
     fn new_slab(&self) -> *mut Slab;
+    /// Whether a slab without objects in use, one of `listed` on the list, is to go. Called under the cache's lock.
+    fn goes(&self, _slab: *mut Slab, listed: u32) -> bool {
+        listed > 1
+    }
     /// Whether `slab` still is a slab of this class. Called under the cache's lock.
     fn is_ours(&self, slab: *mut Slab) -> bool;
     /// The slab is going: withdraw the granule byte. Called under the cache's lock.
@@ -48,6 +54,19 @@ unsafe impl Send for Cache {}
 
 impl Cache {
     /// A cache with nothing in it.
+    #[cfg(not(loom))]
+    pub(crate) const fn new() -> Cache {
+        Cache {
+            lock: Lock::new(),
+            first: Cell::new(core::ptr::null_mut()),
+            last: Cell::new(core::ptr::null_mut()),
+            nr_partial: Cell::new(0),
+            idle: Cell::new(Idle::new()),
+        }
+    }
+
+    /// A cache with nothing in it.
+    #[cfg(loom)]
     pub(crate) fn new() -> Cache {
         Cache {
             lock: Lock::new(),
@@ -61,6 +80,13 @@ impl Cache {
     /// The lock, for `fork.rs`.
     pub(crate) fn lock(&self) -> &Lock {
         &self.lock
+    }
+
+    /// State and count of a slab; None if it is not one of this class any more. Under the lock, whose guard shows that.
+    #[cfg(not(loom))]
+    pub(crate) fn look(&self, _guard: &LockGuard, slab: *mut Slab, backing: &impl Backing) -> Option<(Found, u16)> {
+        // SAFETY: under the lock a slab of this class stays one, and its record is readable.
+        backing.is_ours(slab).then(|| unsafe { ((*slab).look(), (*slab).objects) })
     }
 
     /// A slab for the caller to hold, from the list or new; null if there is no memory.
@@ -156,18 +182,18 @@ impl Cache {
                 slab_ref.change(State::Full, State::Partial);
                 self.push(slab);
             }
-            self.retire_if_empty(slab, 1, backing)
+            self.retire_if_empty(slab, |listed| backing.goes(slab, listed), backing)
         };
         if gone {
             backing.release(slab);
         }
     }
 
-    /// Takes a listed slab without objects in use off the list, if more than `keep` are listed. Under the lock.
-    fn retire_if_empty(&self, slab: *mut Slab, keep: u32, backing: &impl Backing) -> bool {
+    /// Takes a listed slab without objects in use off the list, if it is to go. Under the lock.
+    fn retire_if_empty(&self, slab: *mut Slab, goes: impl FnOnce(u32) -> bool, backing: &impl Backing) -> bool {
         // SAFETY: under the lock and ours.
         let found = unsafe { &*slab }.look();
-        let goes = found == Found { state: State::Partial, in_use: 0 } && self.nr_partial.get() > keep;
+        let goes = found == Found { state: State::Partial, in_use: 0 } && goes(self.nr_partial.get());
         if goes {
             self.unlink(slab);
             backing.retire(slab);
@@ -182,7 +208,7 @@ impl Cache {
             let gone = {
                 let _guard = self.lock.lock();
                 let mut slab = self.first.get();
-                while !slab.is_null() && !self.retire_if_empty(slab, 0, backing) {
+                while !slab.is_null() && !self.retire_if_empty(slab, |_| true, backing) {
                     // SAFETY: slabs on the list exist.
                     slab = unsafe { (*slab).next.get() };
                 }
@@ -278,6 +304,19 @@ impl Cache {
         let mut idle = self.idle.get();
         change(&mut idle);
         self.idle.set(idle);
+    }
+
+    /// Slabs on the list, and how many of them have no object in use.
+    pub(crate) fn count(&self) -> (u32, u32) {
+        let _guard = self.lock.lock();
+        let (mut slab, mut empty) = (self.first.get(), 0);
+        while !slab.is_null() {
+            // SAFETY: slabs on the list exist.
+            let slab_ref = unsafe { &*slab };
+            empty += u32::from(slab_ref.look().in_use == 0);
+            slab = slab_ref.next.get();
+        }
+        (self.nr_partial.get(), empty)
     }
 
     fn push(&self, slab: *mut Slab) {

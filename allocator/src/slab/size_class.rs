@@ -71,7 +71,7 @@ pub(crate) const SMALL_CLASSES: [u8; SMALL_ENTRIES] = classes(SMALL_SHIFT);
 pub(crate) const MEDIUM_CLASSES: [u8; MEDIUM_ENTRIES] = classes(MEDIUM_SHIFT);
 
 /// The same as a constant, for sizes known to the compiler.
-const SIZES_CONST: [u32; NR_CLASSES] = sizes();
+pub(crate) const SIZES_CONST: [u32; NR_CLASSES] = sizes();
 
 static SMALL: [u8; SMALL_ENTRIES] = SMALL_CLASSES;
 static MEDIUM: [u8; MEDIUM_ENTRIES] = MEDIUM_CLASSES;

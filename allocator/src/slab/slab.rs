@@ -101,10 +101,11 @@ pub(crate) struct Slab {
     bits: Cell<*const AtomicU64>,
     base: *mut u8,
     size: u32,
+    /// A mark for whoever counts empty slabs (`kmem/cache.rs`). Written under the cache's lock, or by the holder.
+    pub(crate) counted: Cell<u16>,
     /// Objects in use, plus one, when its free pages were given back last; 0 if it has been held by a heap since. Under the
     /// cache's lock.
     pub(crate) swept: Cell<u16>,
-    reserved: u16,
     own: [AtomicU64; OWN_WORDS],
     /// Lets the model checker see whether anybody looks at a slab that is gone.
     #[cfg(loom)]
@@ -113,6 +114,9 @@ pub(crate) struct Slab {
 
 #[cfg(not(loom))]
 const _: () = assert!(size_of::<Slab>() == 256);
+
+/// The tag in the first descriptor of the record.
+const TAG_BYTES: usize = size_of::<u32>();
 
 impl Slab {
     /// Makes a slab with all objects free, held by the caller, in `place`.
@@ -136,7 +140,7 @@ impl Slab {
         let outside = words as usize > OWN_WORDS;
         // SAFETY: by the caller.
         unsafe {
-            place.write(Slab {
+            Slab {
                 head,
                 state: AtomicU32::new(State::Current as u32 + IN_USE),
                 objects,
@@ -146,12 +150,13 @@ impl Slab {
                 bits: Cell::new(more_bits),
                 base,
                 size,
+                counted: Cell::new(0),
                 swept: Cell::new(0),
-                reserved: 0,
                 own: core::array::from_fn(|i| AtomicU64::new(if outside { 0 } else { full(i as u16) })),
                 #[cfg(loom)]
                 alive: loom::cell::UnsafeCell::new(true),
-            });
+            }
+            .write_to(place);
             let slab = &*place;
             if outside {
                 for word in 0..words {
@@ -160,6 +165,33 @@ impl Slab {
             } else {
                 slab.bits.set(slab.own.as_ptr());
             }
+        }
+    }
+
+    /// Puts a record in its place. Its first word is a page's tag, which the buddy system looks at when a neighbour is freed:
+    /// that one is written at once.
+    ///
+    /// # Safety
+    /// `place` is writable, nobody else looks at it as a slab.
+    unsafe fn write_to(self, place: *mut Slab) {
+        let record = core::mem::ManuallyDrop::new(self);
+        // SAFETY: by the caller.
+        unsafe {
+            let (from, to) = ((&raw const *record).cast::<u8>(), place.cast::<u8>());
+            to.add(TAG_BYTES).copy_from_nonoverlapping(from.add(TAG_BYTES), size_of::<Slab>() - TAG_BYTES);
+            core::sync::atomic::AtomicU32::from_ptr(place.cast()).store(record.head[0], Ordering::Relaxed);
+        }
+    }
+
+    /// Leaves zeroes, which are `Inside` tags, where a record was.
+    ///
+    /// # Safety
+    /// `place` is writable, nobody else looks at it as a slab.
+    pub(crate) unsafe fn erase(place: *mut Slab) {
+        // SAFETY: by the caller; the tag is written at once, see `write_to`.
+        unsafe {
+            core::sync::atomic::AtomicU32::from_ptr(place.cast()).store(0, Ordering::Relaxed);
+            place.cast::<u8>().add(TAG_BYTES).write_bytes(0, size_of::<Slab>() - TAG_BYTES);
         }
     }
 
@@ -225,6 +257,12 @@ impl Slab {
         // Release: what the program did with the objects happens before their next use.
         let old = self.word(index).fetch_or(mask, Ordering::Release);
         if old & mask != 0 { Err(DoubleFree { bits: old & mask }) } else { Ok(()) }
+    }
+
+    /// Which bits of one word of the bitmap stand for objects.
+    pub(crate) fn objects_in(&self, index: usize) -> u64 {
+        let n = (self.objects as usize).saturating_sub(index * 64).min(64);
+        if n == 0 { 0 } else { u64::MAX >> (64 - n) }
     }
 
     /// Whether an object is free. A snapshot.

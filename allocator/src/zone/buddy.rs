@@ -95,7 +95,7 @@ impl PageblockTypes {
         PageblockTypes(base)
     }
 
-    fn get(&self, index: PageIndex) -> MigrateType {
+    pub(crate) fn get(&self, index: PageIndex) -> MigrateType {
         // SAFETY: by `new`.
         MigrateType::from_byte(unsafe { *self.0.add((index.0 >> PAGEBLOCK_ORDER.0) as usize) })
     }

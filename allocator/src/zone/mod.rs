@@ -20,12 +20,12 @@ mod dirty;
 pub(crate) mod node;
 
 use crate::decay::{self, Idle, Moment};
-use crate::lock::Lock;
+use crate::lock::{Lock, Patience};
 use crate::memblock::{CHUNK, MEMBLOCK, NodeId};
 use crate::os::map::{self, PAGE_SHIFT, PAGE_SIZE};
 use crate::page::PageIndex;
 use crate::pressure::{self, Pressure};
-use buddy::{Buddy, MigrateType, NR_ORDERS, NR_TYPES, Order};
+use buddy::{Buddy, MigrateType, NR_ORDERS, NR_TYPES, Order, PAGEBLOCK_ORDER};
 use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
@@ -282,7 +282,27 @@ impl Zone {
     pub(crate) fn counts(&self) -> ZoneCounts {
         let _guard = self.lock.lock();
         // SAFETY: under the lock.
-        let inner = unsafe { &*self.inner.get() };
+        unsafe { &*self.inner.get() }.counts()
+    }
+
+    /// What the zone has, and its pageblocks by type, of one moment; None if a lock is taken and may not be waited for.
+    pub(crate) fn census(&self, patience: Patience) -> Option<(ZoneCounts, [usize; NR_TYPES])> {
+        let _guard = self.lock.lock_if(patience)?;
+        let types = MEMBLOCK.pageblock_types();
+        let mut pageblocks = [0; NR_TYPES];
+        MEMBLOCK.for_each_chunk(self.node, patience, |chunk| {
+            for half in [0, PAGEBLOCK_ORDER.pages()] {
+                pageblocks[types.get(PageIndex(chunk.0 + half)) as usize] += 1;
+            }
+        })?;
+        // SAFETY: under the lock.
+        Some((unsafe { &*self.inner.get() }.counts(), pageblocks))
+    }
+}
+
+impl Inner {
+    fn counts(&self) -> ZoneCounts {
+        let inner = self;
         let mut counts = ZoneCounts {
             present: inner.present,
             free: inner.buddy.free_pages() as usize + inner.away,
@@ -296,9 +316,7 @@ impl Zone {
         }
         counts
     }
-}
 
-impl Inner {
     /// Pages in use.
     fn used(&self) -> usize {
         self.present - self.buddy.free_pages() as usize - self.away

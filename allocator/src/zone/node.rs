@@ -21,7 +21,8 @@ pub(crate) fn batch_of(class: Class) -> usize {
     CAPACITIES[class as usize].div_ceil(2) as usize
 }
 
-const SLAB_ORDER: Order = Order::new((GRANULE_SHIFT - 12) as u8);
+/// Pages of a slab.
+pub(crate) const SLAB_ORDER: Order = Order::new((GRANULE_SHIFT - 12) as u8);
 
 /// See the module's text.
 #[repr(C)]
@@ -175,8 +176,8 @@ impl Backing for SlabBacking<'_> {
 
     fn release(&self, slab: *mut Slab) {
         let start = slab_page(slab);
-        // SAFETY: retired, so the record is the caller's alone. Zeroes are `Inside` tags.
-        unsafe { slab.cast::<u8>().write_bytes(0, size_of::<Slab>()) };
+        // SAFETY: retired, so the record is the caller's alone.
+        unsafe { Slab::erase(slab) };
         self.node.zone.free_exact(start, SLAB_ORDER.pages());
     }
 }

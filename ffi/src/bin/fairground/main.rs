@@ -12,6 +12,8 @@
 //! | `program` | which file a command name means, through PATH, `#!` lines and `env` |
 //! | `elf` | what the headers of a file say |
 //! | `run` | the checks in order, then exec |
+//! | `settings`, `heap_profile` | the allocator's configuration, and the options of `run` that ask for a profile |
+//! | `flamegraph`, `symbols`, `pprof` | a profile as a picture; names of functions; the format |
 //! | `demo` | real programs on both allocators, measured side by side |
 //!
 //! Invariant: nothing here is linked into the library. The library is `no_std` and free of dependencies; the launcher
@@ -19,10 +21,15 @@
 
 mod demo;
 mod elf;
+mod flamegraph;
+mod heap_profile;
 mod library;
+mod pprof;
 mod program;
 mod refusal;
 mod run;
+mod settings;
+mod symbols;
 
 use clap::{Parser, Subcommand};
 use refusal::{LAUNCHER_FAILED, Refusal};
@@ -35,6 +42,7 @@ Examples:
   fairground run -- python3 script.py          run a program on Fairground
   fairground run --library ./lib.so -- ls -l   preload another library
   env $(fairground run --print-env) make       the setting alone, for other tools
+  fairground run --leaks -- ./program          report what it never frees
   fairground demo                              measure real programs on both allocators
   fairground demo --quick --json demo.json     one round, and the figures as JSON
 
@@ -47,6 +55,7 @@ Exit status:
 
 Environment:
   FAIRGROUND_LIBRARY  path of libfairground.so, where --library is not given
+  FAIRGROUND_CONF     the allocator's configuration; what options of `run` stand for is added to it
   LD_PRELOAD          libraries already listed are kept, after Fairground";
 
 #[derive(Parser)]
@@ -64,6 +73,9 @@ enum Action {
     /// Run real programs on the system's allocator and on Fairground, side by side
     #[command(after_help = demo::HELP)]
     Demo(demo::Options),
+    /// Draw a heap profile as a flame graph
+    #[command(after_help = flamegraph::HELP)]
+    Flamegraph(flamegraph::Options),
 }
 
 fn main() -> ExitCode {
@@ -80,6 +92,7 @@ fn main() -> ExitCode {
     let result = match arguments.action {
         Action::Run(options) => run::run(options),
         Action::Demo(options) => demo::demo(options),
+        Action::Flamegraph(options) => flamegraph::flamegraph(options),
     };
     result.unwrap_or_else(|refusal: Refusal| {
         eprintln!("{refusal}");

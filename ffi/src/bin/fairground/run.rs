@@ -12,6 +12,7 @@ use crate::elf::{self, Facts, Unreadable};
 use crate::library::{self, Library};
 use crate::program;
 use crate::refusal::{LAUNCHER_FAILED, Refusal};
+use crate::{heap_profile, settings};
 use clap::Args;
 use std::env;
 use std::ffi::{CString, OsString};
@@ -33,6 +34,7 @@ Warned about: programs that export a malloc of their own, which then wins over t
 Examples:
   fairground run -- redis-server --port 7000
   fairground run -- ./script.py --verbose
+  fairground run --heap-profile heap.pb --leaks -- ./program
   fairground run --print-env -- ./program     print LD_PRELOAD=... if ./program can be run, do not run it";
 
 #[derive(Args)]
@@ -40,9 +42,12 @@ pub struct Options {
     /// The library to preload [default: FAIRGROUND_LIBRARY, or libfairground.so near the launcher]
     #[arg(long, value_name = "PATH")]
     library: Option<PathBuf>,
-    /// Print the assignment LD_PRELOAD=... on one line instead of running anything
+    /// Print the assignment LD_PRELOAD=... (and FAIRGROUND_CONF=... on a line of its own, if options here ask for
+    /// settings) instead of running anything
     #[arg(long)]
     print_env: bool,
+    #[command(flatten)]
+    heap_profile: heap_profile::Options,
     /// Run the program even if preloading is not expected to work; print the reasons as warnings
     #[arg(long)]
     force: bool,
@@ -53,6 +58,7 @@ pub struct Options {
 
 /// Does what the options say; returns only if the program could not be started, or for `--print-env`.
 pub fn run(options: Options) -> Result<ExitCode, Refusal> {
+    let settings = options.heap_profile.settings()?;
     let library = library::find(options.library.as_deref())?;
     let program = match options.command.first() {
         Some(name) => {
@@ -68,13 +74,17 @@ pub fn run(options: Options) -> Result<ExitCode, Refusal> {
         }
         None => None,
     };
+    let conf = (!settings.is_empty()).then(|| settings::compose(env::var_os(settings::VARIABLE), &settings));
     let value = library::preload_value(&library.path, env::var_os("LD_PRELOAD").as_deref());
     let program = match program {
         Some(program) if !options.print_env => program,
         _ => {
             // As bytes: a path need not be UTF-8.
-            let line = [b"LD_PRELOAD=", value.as_bytes(), b"\n"].concat();
-            let printed = std::io::stdout().write_all(&line);
+            let mut lines = [b"LD_PRELOAD=", value.as_bytes(), b"\n"].concat();
+            if let Some(conf) = &conf {
+                lines.extend([settings::VARIABLE.as_bytes(), b"=", conf.as_bytes(), b"\n"].concat());
+            }
+            let printed = std::io::stdout().write_all(&lines);
             return Ok(if printed.is_ok() { ExitCode::SUCCESS } else { ExitCode::from(LAUNCHER_FAILED) });
         }
     };
@@ -82,6 +92,7 @@ pub fn run(options: Options) -> Result<ExitCode, Refusal> {
         .arg0(&options.command[0])
         .args(&options.command[1..])
         .env("LD_PRELOAD", value)
+        .envs(conf.map(|conf| (settings::VARIABLE, conf)))
         .exec();
     Err(Refusal::cannot_run(
         format!("{}: the kernel would not run it: {error}", program.path.display()),
