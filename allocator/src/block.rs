@@ -16,10 +16,9 @@ use crate::page::{Kind, PageIndex, Tag};
 use crate::report::{Misuse, misuse};
 use crate::slab::size_class::{Class, NR_CLASSES, NR_SLAB_CLASSES, RECIPROCALS, class_for, size_of_class};
 use crate::slab::slab::SLAB_BYTES;
-use crate::thread;
-use crate::trim::reclaim;
 use crate::zone::buddy::{MigrateType, Order};
 use crate::zone::node::{bins_of, node, node_of, slab_at};
+use crate::{reclaim, thread, trim};
 use core::ptr::null_mut;
 use core::sync::atomic::Ordering::Relaxed;
 
@@ -60,7 +59,7 @@ pub(crate) fn alloc_class(class: Class) -> Block {
         if !block.address.is_null() {
             return block;
         }
-        if attempt == 0 && !reclaim() {
+        if attempt == 0 && !trim::reclaim() {
             break;
         }
     }
@@ -94,7 +93,7 @@ fn alloc_large(size: usize, align: usize) -> Block {
         if let Some(block) = try_alloc_large(size, align, 0) {
             return block;
         }
-        if attempt == 0 && !reclaim() {
+        if attempt == 0 && !trim::reclaim() {
             break;
         }
         MEMBLOCK.give_up_unused(size.max(align));
@@ -217,6 +216,7 @@ fn free_run(p: *mut u8, index: PageIndex) {
         return bad_pointer("free", p.addr(), index);
     }
     node_of(index).zone.free_exact(index, page.n.load(Relaxed) as u32);
+    reclaim::look(thread::existing());
 }
 
 #[inline(never)]
@@ -224,6 +224,7 @@ fn free_outside(p: *mut u8) {
     if !p.is_null() && !EXTENTS.free(p.addr()) {
         bad_pointer_outside("free", p.addr());
     }
+    reclaim::look(thread::existing());
 }
 
 /// Which engine a block is from.

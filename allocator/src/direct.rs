@@ -6,6 +6,7 @@ use crate::bins::{self, BadChunk};
 use crate::kmem;
 use crate::memblock::{MEMBLOCK, NodeId, granule};
 use crate::page::PageIndex;
+use crate::pressure::{self, Pressure};
 use crate::report::{Misuse, misuse};
 use crate::slab::size_class::{Class, NR_CLASSES, NR_SLAB_CLASSES, RECIPROCALS, size_of_class};
 use crate::slab::slab::{SLAB_BYTES, Slab};
@@ -100,6 +101,7 @@ pub(crate) fn give_back(class: Class, objects: &[*mut u8], strictness: Strictnes
         run.mask |= bit;
     }
     run.end(class, strictness);
+    pressure::raise(Pressure::Pending);
 }
 
 /// Objects of one slab on their way back.

@@ -6,11 +6,13 @@
 //!
 //! A vforked or raw-cloned child shares the memory until it execs and takes part in the ordinary protocol.
 
+use crate::background;
 use crate::extent::EXTENTS;
 use crate::kmem::table;
 use crate::lock::Lock;
 use crate::memblock::MEMBLOCK;
 use crate::profile::table::TABLE;
+use crate::reclaim;
 use crate::registry::REGISTRY;
 use crate::zone::node;
 
@@ -29,6 +31,7 @@ fn for_each_outer_lock(mut each: impl FnMut(&Lock)) {
 
 /// All others, in lock order. Under the outermost.
 fn for_each_inner_lock(mut each: impl FnMut(&Lock)) {
+    each(reclaim::lock());
     REGISTRY.for_each_locked(|heap| each(&heap.sheaf_lock));
     for node in node::nodes() {
         for cache in &node.caches {
@@ -40,7 +43,7 @@ fn for_each_inner_lock(mut each: impl FnMut(&Lock)) {
         node.bins.iter().for_each(|bins| each(bins.lock()));
     }
     for node in node::nodes() {
-        each(node.zone.lock());
+        node.zone.locks().into_iter().for_each(&mut each);
     }
     each(MEMBLOCK.lock());
     each(EXTENTS.lock());
@@ -61,5 +64,6 @@ unsafe extern "C" fn child() {
     // Waiters did not survive; waking nobody is harmless.
     for_each_inner_lock(Lock::release);
     for_each_outer_lock(Lock::release);
+    background::forget();
     REGISTRY.bury_dead();
 }

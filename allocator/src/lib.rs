@@ -34,6 +34,7 @@
 //! | `memblock` | address space, and the tables that describe it | `memblock` |
 //! | `os`, `arch` | system calls; what differs between processors | |
 //! | [`config`] | `key:value,key:value`, read at the first allocation | |
+//! | `reclaim`, `decay`, `pressure` | free memory back in time: when and by whom; how much; whether any may be idle | `mm/vmscan.c` |
 //! | [`stats`] | tables as the kernel has them, as text and JSON; at exit and on a signal | `/proc/*info` |
 //! | `trim`, `totals` | free memory back on request; totals | |
 //! | `fork`, `lock`, `report`, `text` | fork handlers; the lock and the lock order; errors on stderr, and text in general | |
@@ -46,6 +47,8 @@
 #[cfg(not(loom))]
 mod arch;
 #[cfg(not(loom))]
+mod background;
+#[cfg(not(loom))]
 mod bins;
 #[cfg(not(loom))]
 mod block;
@@ -55,6 +58,7 @@ pub mod cache;
 mod check;
 #[cfg(not(loom))]
 pub mod config;
+mod decay;
 #[cfg(not(loom))]
 mod direct;
 #[cfg(not(loom))]
@@ -79,7 +83,11 @@ mod os;
 #[cfg(not(loom))]
 mod page;
 #[cfg(not(loom))]
+mod pressure;
+#[cfg(not(loom))]
 pub mod profile;
+#[cfg(not(loom))]
+mod reclaim;
 #[cfg(not(loom))]
 mod registry;
 #[cfg(not(loom))]

@@ -10,9 +10,9 @@
 //! and sleeps while it is 2; whoever gets the lock that way leaves it at 2, for others may sleep still. Releasing swaps in 0
 //! (release) and wakes one sleeper if it was 2. The protocol is the well-known one of Drepper's 'Futexes are tricky'.
 //!
-//! Lock order, outermost first: table of typed caches, heap registry, making of nodes, a heap's sheaf lock, slab cache (class
-//! by class, then typed caches by number), bins, zone, memblock; the extent table and the heap profile's are taken alone. No
-//! lock is held while user code runs.
+//! Lock order, outermost first: table of typed caches, heap registry, making of nodes, the pass of `reclaim.rs`, a heap's
+//! sheaf lock, slab cache (class by class, then typed caches by number), bins, pages that are being given back, zone, memblock;
+//! the extent table and the heap profile's are taken alone. No lock is held while user code runs.
 //!
 //! A child of `fork` may not trust a lock that was held in the parent by another thread: `fork.rs` takes them all before.
 

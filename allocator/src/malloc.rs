@@ -27,7 +27,7 @@ use crate::page::PageIndex;
 use crate::report::{Misuse, misuse};
 use crate::slab::size_class::{NR_SLAB_CLASSES, class_for};
 use crate::zone::node::set_arenas;
-use crate::{hardened, thread, watch};
+use crate::{hardened, thread, watch, zone};
 use core::ptr::null_mut;
 
 pub use crate::totals::{Totals, totals};
@@ -314,7 +314,7 @@ pub fn check_at_exit() {
 pub enum Knob {
     /// Size in bytes above which a block gets a mapping of its own (4 MiB at least); at most 32 MiB.
     MmapThreshold,
-    /// Free memory in bytes kept before it is given back.
+    /// Free memory in bytes kept at most; at least 1 MiB. It goes after a while all the same if it is not needed.
     TrimThreshold,
     /// Sets of bins that threads which begin to allocate are spread over: 0 for the configured number, and 4 at most,
     /// whatever more is said.
@@ -333,6 +333,10 @@ pub fn set_knob(knob: Knob, value: usize) -> bool {
             set_arenas(value);
             true
         }
-        Knob::TrimThreshold | Knob::MmapMax | Knob::Perturb => true,
+        Knob::TrimThreshold => {
+            zone::set_dirty_cap(value);
+            true
+        }
+        Knob::MmapMax | Knob::Perturb => true,
     }
 }

@@ -560,6 +560,21 @@ impl Memblock {
         unsafe { self.starts[DIRTY].load(Relaxed).add(chunk * STRIDES[DIRTY]).cast() }
     }
 
+    /// Gives back the memory of the tables' entries for a chunk that is free as a whole, and as a whole nobody's but the
+    /// caller's: the bitmaps of slabs, and the descriptors behind those of its first pages (the buddy system needs the
+    /// first). They read as zeroes afterwards, which means that nothing starts there.
+    pub(crate) fn give_back_tables(&self, chunk: PageIndex) {
+        let (page, chunk) = (map::os_page_size(), (chunk.0 / PAGES_PER_CHUNK) as usize);
+        for (table, keep) in [(PAGES, size_of::<Page>()), (BITMAPS, 0)] {
+            let from = (chunk * STRIDES[table] + keep).next_multiple_of(page);
+            let to = ((chunk + 1) * STRIDES[table]) & !(page - 1);
+            if from < to {
+                // SAFETY: whole pages of the table that describe this chunk alone; nobody refers to what they say.
+                unsafe { map::dontneed(self.starts[table].load(Relaxed).add(from), to - from) };
+            }
+        }
+    }
+
     /// The migrate types of the pageblocks.
     pub(crate) fn pageblock_types(&self) -> PageblockTypes {
         // SAFETY: as `page_map`.

@@ -168,11 +168,12 @@ impl PageMap {
 #[derive(Debug)]
 pub(crate) struct PageList {
     head: PageIndex,
+    tail: PageIndex,
 }
 
 impl PageList {
     pub(crate) const fn new() -> PageList {
-        PageList { head: PageIndex::NONE }
+        PageList { head: PageIndex::NONE, tail: PageIndex::NONE }
     }
 
     #[inline]
@@ -180,14 +181,34 @@ impl PageList {
         self.head
     }
 
+    #[inline]
+    pub(crate) fn last(&self) -> PageIndex {
+        self.tail
+    }
+
     pub(crate) fn push(&mut self, map: PageMap, index: PageIndex) {
         let page = map.page(index);
         page.prev.store(0, Relaxed);
         page.next.store(self.head.0, Relaxed);
-        if !self.head.is_none() {
+        if self.head.is_none() {
+            self.tail = index;
+        } else {
             map.page(self.head).prev.store(index.0, Relaxed);
         }
         self.head = index;
+    }
+
+    /// As [`PageList::push`], at the other end: what is wanted last.
+    pub(crate) fn push_back(&mut self, map: PageMap, index: PageIndex) {
+        let page = map.page(index);
+        page.prev.store(self.tail.0, Relaxed);
+        page.next.store(0, Relaxed);
+        if self.tail.is_none() {
+            self.head = index;
+        } else {
+            map.page(self.tail).next.store(index.0, Relaxed);
+        }
+        self.tail = index;
     }
 
     pub(crate) fn remove(&mut self, map: PageMap, index: PageIndex) {
@@ -199,7 +220,10 @@ impl PageList {
         } else {
             map.page(prev).next.store(next.0, Relaxed);
         }
-        if !next.is_none() {
+        if next.is_none() {
+            debug_assert_eq!(self.tail, index);
+            self.tail = prev;
+        } else {
             map.page(next).prev.store(prev.0, Relaxed);
         }
     }

@@ -10,7 +10,7 @@ use crate::memblock::NodeId;
 use crate::registry::REGISTRY;
 use crate::thread_heap::ThreadHeap;
 use crate::zone::node::node;
-use crate::{arch, fork, stats};
+use crate::{arch, fork, reclaim, stats};
 use core::sync::atomic::{AtomicU32, Ordering::*};
 
 /// The key whose destructor takes heaps down; made with the first heap.
@@ -89,4 +89,5 @@ unsafe extern "C" fn thread_exit(heap: *mut libc::c_void) {
     let h = unsafe { &*heap };
     h.give_everything_back(Strictness::Report);
     h.in_use.store(false, Release);
+    reclaim::look(None);
 }

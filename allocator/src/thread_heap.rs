@@ -13,6 +13,13 @@
 //! thread that was handed an object, frees it and allocates must not get the same cache line back that another thread's
 //! objects lie in (passive false sharing).
 //!
+//! # Limits
+//!
+//! A sheaf is *closed* at first: its limit is at its base, so frees go to the slabs. Filled from below, or after some frees, it is
+//! *open*: its limit is at its capacity. While memory is idle and not yet given back it may be *armed* (`reclaim.rs`): its
+//! limit is one below its top, so that the next free, even one after an allocation, takes the slow path, and looks
+//! whether it is time.
+//!
 //! # Fork
 //!
 //! The child finds the heaps of threads it does not have in any state. Every step below therefore lowers `top` *before* the
@@ -26,7 +33,9 @@ use crate::heap::{ABOVE_NULL, Heap, NR_SHEAVES};
 use crate::kmem::sheaf::Sheaves;
 use crate::kmem::table::{HEAP_BYTES, HEAPS};
 use crate::lock::Lock;
+use crate::pressure::{self, Pressure};
 use crate::profile::sampler::Sampler;
+use crate::reclaim;
 use crate::slab::size_class::{
     CAPACITIES, Class, MEDIUM_CLASSES, NR_CLASSES, NR_SLAB_CLASSES, NR_SLOTS, OFFSETS, SHEAF_MAX, SMALL_CLASSES,
 };
@@ -39,6 +48,13 @@ use core::sync::atomic::{AtomicBool, AtomicPtr, Ordering::*, compiler_fence};
 
 /// Frees of a class that a heap which never allocated from it passes straight to the slabs before it begins to cache.
 const DIRECT_FREES: u8 = 16;
+
+/// Slow paths of a heap between two looks: a look reads the clock, which costs a tenth of a slow path.
+const LOOK_EVERY: u8 = 15;
+
+/// How often a heap arms its sheaves in one tick of the coarse clock, 1 to 10 milliseconds: each time costs one slow path for
+/// each class in use, so all together some microseconds.
+const ARMED_IN_A_TICK: u8 = 16;
 
 /// Bytes between the start of a heap's first page and the heap. Programs write to the starts of pages more than anywhere
 /// else (first objects of slabs, large blocks), and a load from the same place in another page waits for such a store.
@@ -62,6 +78,14 @@ pub(crate) struct ThreadHeap {
     pub(crate) sampler: Sampler,
     current: [Cell<*mut Slab>; NR_SLAB_CLASSES + 1],
     direct_frees: [Cell<u8>; NR_SLAB_CLASSES + 1],
+    /// Sheaves that are open, with their limits at their capacities, and sheaves that are armed, as bits by class.
+    opened: [Cell<u64>; 2],
+    armed: [Cell<u64>; 2],
+    /// The coarse time when sheaves were armed last, and how often at that time.
+    armed_ms: Cell<u64>,
+    armed_times: Cell<u8>,
+    /// Slow paths until the next look.
+    until_look: Cell<u8>,
     slots: [UnsafeCell<*mut u8>; NR_SLOTS],
 }
 
@@ -159,13 +183,15 @@ impl ThreadHeap {
         if got == 0 {
             return null_mut();
         }
-        self.open(class);
+        let was_open = self.open(class);
         // SAFETY: `got` objects lie from `base` on.
-        unsafe {
+        let object = unsafe {
             let top = base.add(got - 1);
             self.set_top(class, top);
             *top
-        }
+        };
+        self.slow_path_came_by(!was_open);
+        object
     }
 
     /// Takes up to `want` objects out of slabs; 0 if there is no memory. Fewer only come from the end of a slab.
@@ -221,32 +247,77 @@ impl ThreadHeap {
         });
         first?;
         self.set_top(class, top);
-        self.open(class);
+        let was_open = self.open(class);
+        self.slow_path_came_by(!was_open);
         first
     }
 
-    /// Lets a sheaf take objects up to its capacity, unless frees are watched: then its limit is null for good.
-    fn open(&self, class: Class) {
+    /// Lets a sheaf take objects up to its capacity, unless frees are watched: then its limit is null for good. True if it
+    /// did already.
+    fn open(&self, class: Class) -> bool {
         let limit = &self.hot.limit[class as usize];
-        if !limit.get().is_null() {
-            limit.set(self.base(class).wrapping_add(CAPACITIES[class as usize] as usize));
+        let (word, bit) = (class as usize / 64, 1 << (class % 64));
+        if limit.get().is_null() || self.opened[word].get() & bit != 0 {
+            return true;
+        }
+        limit.set(self.base(class).wrapping_add(CAPACITIES[class as usize] as usize));
+        self.opened[word].set(self.opened[word].get() | bit);
+        self.armed[word].set(self.armed[word].get() & !bit);
+        false
+    }
+
+    fn is_armed(&self, class: Class) -> bool {
+        self.armed[class as usize / 64].get() >> (class % 64) & 1 != 0
+    }
+
+    /// Arms all open sheaves, unless that has happened often in this tick of the clock.
+    pub(crate) fn arm(&self, now_ms: u64) {
+        if self.armed_ms.replace(now_ms) != now_ms {
+            self.armed_times.set(0);
+        }
+        if self.armed_times.get() == ARMED_IN_A_TICK {
+            return;
+        }
+        self.armed_times.set(self.armed_times.get() + 1);
+        for (word, (opened, armed)) in self.opened.iter().zip(&self.armed).enumerate() {
+            let mut classes = opened.replace(0);
+            armed.set(armed.get() | classes);
+            while classes != 0 {
+                let class = (word * 64) as u32 + classes.trailing_zeros();
+                let (base, top) = (self.base(class as Class), self.hot.top[class as usize].get());
+                self.hot.limit[class as usize].set(if top > base { top.wrapping_sub(1) } else { base });
+                classes &= classes - 1;
+            }
         }
     }
 
-    /// Frees an object whose sheaf is full, or not in use yet. `class` is what its granule says.
+    /// The end of a slow path: now and then, or if the thread may not come by again soon, a look at what lies idle.
+    #[inline]
+    fn slow_path_came_by(&self, must_look: bool) {
+        let left = self.until_look.get().wrapping_sub(1);
+        self.until_look.set(left);
+        if left >= LOOK_EVERY || must_look || pressure::pressure() == Pressure::Urgent {
+            self.until_look.set(LOOK_EVERY);
+            reclaim::look(Some(self));
+        }
+    }
+
+    /// Frees an object whose sheaf is full, armed, or not in use yet. `class` is what its granule says.
     pub(crate) fn free_full(&self, class: Class, object: *mut u8) {
         let c = class as usize;
         let base = self.base(class);
         if self.hot.limit[c].get().is_null() {
-            return give_back(class, &[object], Strictness::Report);
+            give_back(class, &[object], Strictness::Report);
+            return self.slow_path_came_by(false);
         }
-        if core::ptr::eq(self.hot.limit[c].get(), base) {
-            if c <= NR_SLAB_CLASSES && self.direct_frees[c].get() < DIRECT_FREES {
-                self.direct_frees[c].set(self.direct_frees[c].get() + 1);
-                return give_back(class, &[object], Strictness::Report);
-            }
-            self.open(class);
-        } else {
+        let is_closed = core::ptr::eq(self.hot.limit[c].get(), base) && !self.is_armed(class);
+        if is_closed && c <= NR_SLAB_CLASSES && self.direct_frees[c].get() < DIRECT_FREES {
+            self.direct_frees[c].set(self.direct_frees[c].get() + 1);
+            give_back(class, &[object], Strictness::Report);
+            return self.slow_path_came_by(true);
+        }
+        let was_open = self.open(class);
+        if self.hot.top[c].get() >= self.hot.limit[c].get() {
             self.flush(class, batch_of(class));
         }
         let top = self.hot.top[c].get();
@@ -254,6 +325,7 @@ impl ThreadHeap {
         unsafe { *top = object };
         compiler_fence(Release);
         self.set_top(class, top.wrapping_add(1));
+        self.slow_path_came_by(!was_open);
     }
 
     /// Takes the oldest `count` objects out of a sheaf, to where they came from.
@@ -294,6 +366,7 @@ impl ThreadHeap {
                 give_back(class as Class, unsafe { core::slice::from_raw_parts(base, held) }, strictness);
             }
         }
+        self.opened.iter().chain(&self.armed).for_each(|classes| classes.set(0));
         for class in 1..=NR_SLAB_CLASSES {
             self.direct_frees[class].set(0);
             let slab = self.current[class].replace(null_mut());

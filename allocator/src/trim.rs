@@ -3,13 +3,14 @@
 use crate::direct::Strictness;
 use crate::kmem::table;
 use crate::memblock::MEMBLOCK;
+use crate::reclaim;
 use crate::slab::size_class::{Class, NR_SLAB_CLASSES};
 use crate::thread;
 use crate::watch;
 use crate::zone::node::{SlabBacking, nodes};
 
-/// Gives free memory back to the system, keeping about `pad` bytes of it; true if any was given back. What other
-/// threads hold in their sheaves stays with them.
+/// Gives free memory back to the system, keeping about `pad` bytes of it; true if any was given back. Whole pages between
+/// blocks in use go as well. What other threads hold in their sheaves stays with them.
 pub fn trim(pad: usize) -> bool {
     let mut bytes = 0;
     watch::let_go();
@@ -17,14 +18,17 @@ pub fn trim(pad: usize) -> bool {
         heap.give_everything_back(Strictness::Report);
     }
     table::shrink_all();
+    // One after the other with the passes: what they have away comes back first.
+    let _guard = reclaim::lock().lock();
     for node in nodes() {
         for class in 1..=NR_SLAB_CLASSES {
             let backing = SlabBacking { node, class: class as Class };
             node.caches[class].shrink(&backing);
+            bytes += reclaim::sweep(&node.caches[class], &backing);
         }
         for bins in &node.bins {
             bins.trim(&node.zone);
-            bytes += bins.purge();
+            bytes += bins.purge(&node.zone);
         }
         bytes += node.zone.purge(pad);
     }

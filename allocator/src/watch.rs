@@ -22,7 +22,7 @@ use crate::config::{self, Config, OnMisuse};
 use crate::direct::Strictness;
 use crate::extent::EXTENTS;
 use crate::heap::Heap;
-use crate::{hardened, profile};
+use crate::{hardened, profile, zone};
 use core::ptr::null_mut;
 use core::sync::atomic::{
     AtomicU8,
@@ -69,6 +69,9 @@ pub(crate) fn level() -> Level {
 fn apply(config: &Config) {
     if config.mmap_threshold != 0 {
         EXTENTS.set_threshold(config.mmap_threshold);
+    }
+    if config.dirty_cap != 0 {
+        zone::set_dirty_cap(config.dirty_cap);
     }
     if config.hardened && !SHADOW {
         hardened::turn_on(config);

@@ -5,10 +5,16 @@
 //! * the descriptor of the page a chunk starts in has kind `Chunk` or `FreeChunk`, the unit in the page, the chunk's units
 //!   (`n`) and those of the chunk before it (`before`, 0 for the first); no other page of a region has either kind;
 //! * no two neighbours are both free;
-//! * a free chunk is on exactly one list (a bin or unsorted) or is top.
+//! * a free chunk is on exactly one list (a bin or unsorted) or is top;
+//! * a free chunk is *clean* if the memory of all whole pages in it has been given back or was never used. Clean chunks go to
+//!   the ends of their bins.
+//!
+//! A chunk whose pages are being given back is *away*: on no list, and of kind `Reserved`, so that neighbours do not merge
+//! with it and nobody can free it.
 
 use super::BadChunk;
 use super::bin::{BinMap, NR_BINS, bin_of};
+use crate::decay::Idle;
 use crate::page::{Kind, Page, PageIndex, PageList, PageMap, Tag};
 use crate::slab::size_class::Class;
 use core::sync::atomic::Ordering::Relaxed;
@@ -18,6 +24,9 @@ pub(crate) const MIN_UNITS: u32 = 16;
 
 /// Chunks of a large bin that are looked at for the best fit.
 const BEST_OF: usize = 8;
+
+/// Stands for the unsorted bin among the numbers of bins.
+const UNSORTED: usize = NR_BINS;
 
 /// Entries of the unsorted bin sorted by one allocation at most.
 const SORT_AT_ONCE: usize = 64;
@@ -53,6 +62,13 @@ pub(crate) struct Region {
 /// Set in a tag's class field if no chunk follows in the region.
 pub(super) const LAST: u8 = 0x80;
 
+/// In place of the class of a free chunk: it is clean.
+const CLEAN: u8 = 1;
+
+/// Clean chunks in a row after which a bin is not searched further for dirty ones: those come first, but for pieces of clean
+/// ones.
+const CLEAN_IN_A_ROW: u32 = 32;
+
 /// See the module's text.
 pub(crate) struct Arena {
     map: PageMap,
@@ -65,6 +81,9 @@ pub(crate) struct Arena {
     fresh: Unit,
     total: u32,
     free: u32,
+    /// Units in clean chunks.
+    clean: u32,
+    idle: Idle,
 }
 
 impl Arena {
@@ -78,6 +97,8 @@ impl Arena {
             fresh: Unit::NONE,
             total: 0,
             free: 0,
+            clean: 0,
+            idle: Idle::new(),
         }
     }
 
@@ -89,13 +110,24 @@ impl Arena {
         self.free
     }
 
+    /// Free units that may occupy memory.
+    pub(crate) fn dirty_units(&self) -> u32 {
+        self.free - self.clean
+    }
+
+    /// What of the dirty units is idle.
+    pub(crate) fn idle(&mut self) -> &mut Idle {
+        &mut self.idle
+    }
+
     /// Adds a region; it becomes top, and the old top an ordinary free chunk.
     pub(crate) fn add_region(&mut self, region: Region, zeroed: bool) {
         if self.top != Unit::NONE {
             let old = self.top;
             self.unsorted.push(self.map, old.page());
         }
-        self.write(region.start, Kind::FreeChunk, LAST, region.units, 0);
+        self.write(region.start, Kind::FreeChunk, if zeroed { LAST | CLEAN } else { LAST }, region.units, 0);
+        self.clean += if zeroed { region.units } else { 0 };
         self.top = region.start;
         self.fresh = if zeroed { region.start } else { region.start.add(region.units) };
         self.total += region.units;
@@ -108,21 +140,27 @@ impl Arena {
         let found = self.sort(units).or_else(|| self.find(units)).map(|unit| (unit, false));
         let (unit, zeroed) = found.or_else(|| self.find_top(units))?;
         self.split(unit, units);
+        self.forget_free(unit);
         let page = self.page(unit);
         let last = page.tag().b() & LAST;
         page.set_tag(Tag::new(Kind::Chunk, unit.in_page(), class | last));
-        self.free -= page.n.load(Relaxed) as u32;
+        self.idle.fell_to(self.dirty_units() as usize);
         Some((unit, zeroed))
     }
 
     /// Takes a chunk back; returns its region if all of it is free now, for the caller to give back.
     pub(crate) fn free(&mut self, unit: Unit) -> Result<Option<Region>, BadChunk> {
         self.check_in_use(unit)?;
+        Ok(self.insert_free(unit, false))
+    }
+
+    /// Makes a chunk on no list free, merging it; returns its region if all of that is free now.
+    fn insert_free(&mut self, mut unit: Unit, clean: bool) -> Option<Region> {
         let page = self.page(unit);
-        let tag = page.tag();
-        self.free += page.n.load(Relaxed) as u32;
-        page.set_tag(Tag::new(Kind::FreeChunk, tag.a(), tag.b() & LAST));
-        let mut unit = unit;
+        let (tag, units) = (page.tag(), page.n.load(Relaxed) as u32);
+        self.free += units;
+        self.clean += if clean { units } else { 0 };
+        page.set_tag(Tag::new(Kind::FreeChunk, tag.a(), tag.b() & LAST | if clean { CLEAN } else { 0 }));
         let mut joins_top = false;
         if let Some(next) = self.next(unit).filter(|&next| self.is_free(next)) {
             joins_top = next == self.top;
@@ -140,11 +178,77 @@ impl Arena {
             self.top = unit;
             self.fresh = self.end(unit);
         } else if self.is_last(unit) && self.prev(unit).is_none() {
-            return Ok(Some(self.forget_region(unit)));
+            return Some(self.forget_region(unit));
+        } else if self.is_clean(unit) {
+            let bin = bin_of(self.page(unit).n.load(Relaxed) as u32);
+            self.bins[bin].push_back(self.map, unit.page());
+            self.binmap.set(bin);
         } else {
             self.unsorted.push(self.map, unit.page());
         }
-        Ok(None)
+        None
+    }
+
+    /// Takes up to as many dirty chunks away as `out` has room for, the largest first, in order to give their memory back;
+    /// returns how many. Chunks that may have no whole page in them, `least` units or less, stay.
+    pub(crate) fn take_away(&mut self, out: &mut [(Unit, u32)], least: u32) -> usize {
+        let mut taken = 0;
+        for bin in (0..NR_BINS).rev().chain([UNSORTED]) {
+            let (mut at, mut clean_in_a_row) = (self.list(bin).first(), 0);
+            while !at.is_none() && taken < out.len() && clean_in_a_row < CLEAN_IN_A_ROW {
+                let unit = self.unit_starting_in(at);
+                at = PageList::after(self.map, at);
+                let units = self.page(unit).n.load(Relaxed) as u32;
+                if self.is_clean(unit) || units <= least {
+                    clean_in_a_row += 1;
+                    continue;
+                }
+                clean_in_a_row = 0;
+                self.take_off(unit);
+                self.forget_free(unit);
+                let page = self.page(unit);
+                page.set_tag(Tag::new(Kind::Reserved, unit.in_page(), page.tag().b() & LAST));
+                out[taken] = (unit, units);
+                taken += 1;
+            }
+        }
+        taken
+    }
+
+    /// Brings a chunk back that was away, clean or not; returns its region if all of it is free now.
+    pub(crate) fn bring_back(&mut self, unit: Unit, clean: bool) -> Option<Region> {
+        debug_assert_eq!(self.page(unit).tag().kind(), Kind::Reserved);
+        self.insert_free(unit, clean)
+    }
+
+    /// Top, if it is dirty, and its units. For giving its memory back where it is: an allocation must not find it away.
+    pub(crate) fn dirty_top(&self) -> Option<(Unit, u32)> {
+        (self.top != Unit::NONE && !self.is_clean(self.top))
+            .then(|| (self.top, self.page(self.top).n.load(Relaxed) as u32))
+    }
+
+    /// The memory of top has been given back.
+    pub(crate) fn top_is_clean(&mut self) {
+        let page = self.page(self.top);
+        let tag = page.tag();
+        page.set_tag(Tag::new(tag.kind(), tag.a(), tag.b() | CLEAN));
+        self.clean += page.n.load(Relaxed) as u32;
+    }
+
+    fn list(&self, bin: usize) -> &PageList {
+        if bin == UNSORTED { &self.unsorted } else { &self.bins[bin] }
+    }
+
+    fn is_clean(&self, unit: Unit) -> bool {
+        let tag = self.page(unit).tag();
+        tag.kind() == Kind::FreeChunk && tag.b() & CLEAN != 0
+    }
+
+    /// A free chunk is going to be something else: it counts as free no longer.
+    fn forget_free(&mut self, unit: Unit) {
+        let units = self.page(unit).n.load(Relaxed) as u32;
+        self.free -= units;
+        self.clean -= if self.is_clean(unit) { units } else { 0 };
     }
 
     /// Makes a chunk in use `units` long where it is. False if it must grow and what follows is in use or too short.
@@ -161,9 +265,10 @@ impl Arena {
             }
             let was_top = self.top == next;
             self.take_off(next);
-            self.free -= self.page(next).n.load(Relaxed) as u32;
+            self.forget_free(next);
             self.merge(unit, next);
             self.cut(unit, units, was_top);
+            self.idle.fell_to(self.dirty_units() as usize);
         } else if old - units >= MIN_UNITS {
             self.cut(unit, units, false);
         }
@@ -185,6 +290,7 @@ impl Arena {
     }
 
     /// Calls `each` with every free chunk.
+    #[cfg(test)]
     pub(crate) fn for_each_free(&self, mut each: impl FnMut(Unit, u32)) {
         for list in self.bins.iter().chain([&self.unsorted]) {
             let mut at = list.first();
@@ -213,7 +319,11 @@ impl Arena {
                 return Some(unit);
             }
             let bin = bin_of(has);
-            self.bins[bin].push(self.map, page);
+            if self.is_clean(unit) {
+                self.bins[bin].push_back(self.map, page);
+            } else {
+                self.bins[bin].push(self.map, page);
+            }
             self.binmap.set(bin);
         }
         None
@@ -306,15 +416,22 @@ impl Arena {
         let rest = unit.add(units);
         page.n.store(units as u16, Relaxed);
         page.set_tag(Tag::new(tag.kind(), tag.a(), tag.b() & !LAST));
-        self.write(rest, Kind::FreeChunk, tag.b() & LAST, has - units, units);
+        let clean = if self.is_clean(unit) { CLEAN } else { 0 };
+        self.write(rest, Kind::FreeChunk, tag.b() & LAST | clean, has - units, units);
         self.tell_next(rest);
         rest
     }
 
-    /// Makes one chunk of two neighbours; the second vanishes.
+    /// Makes one chunk of two neighbours; the second vanishes. What was free and half of it clean is dirty now.
     fn merge(&mut self, first: Unit, second: Unit) {
         let (page, gone) = (self.page(first), self.page(second));
         let last = gone.tag().b() & LAST;
+        if self.is_free(first) && self.is_clean(first) != self.is_clean(second) {
+            let clean = if self.is_clean(first) { page } else { gone };
+            self.clean -= clean.n.load(Relaxed) as u32;
+            let tag = page.tag();
+            page.set_tag(Tag::new(tag.kind(), tag.a(), tag.b() & !CLEAN));
+        }
         gone.set_tag(Tag::INSIDE);
         page.n.store(page.n.load(Relaxed) + gone.n.load(Relaxed), Relaxed);
         let tag = page.tag();
@@ -335,13 +452,12 @@ impl Arena {
             self.top = Unit::NONE;
             return;
         }
-        // In the middle of a list its head does not matter; a first chunk heads its bin, or else the unsorted bin.
+        // In the middle of a list its ends do not matter; a chunk at an end is at one of its bin, or else of the unsorted bin.
         let page = unit.page();
-        let bin = bin_of(self.page(unit).n.load(Relaxed) as u32);
-        if self.bins[bin].first() == page || self.page(unit).prev.load(Relaxed) != 0 {
-            self.remove_from_bin(unit, bin);
-        } else {
+        if self.unsorted.first() == page || self.unsorted.last() == page {
             self.unsorted.remove(self.map, page);
+        } else {
+            self.remove_from_bin(unit, bin_of(self.page(unit).n.load(Relaxed) as u32));
         }
     }
 
@@ -354,9 +470,10 @@ impl Arena {
 
     fn forget_region(&mut self, unit: Unit) -> Region {
         let units = self.page(unit).n.load(Relaxed) as u32;
+        self.forget_free(unit);
         self.page(unit).set_tag(Tag::INSIDE);
         self.total -= units;
-        self.free -= units;
+        self.idle.fell_to(self.dirty_units() as usize);
         Region { start: unit, units }
     }
 

@@ -11,15 +11,19 @@
 //! * *top* is the wilderness of the newest region: used when no bin has anything.
 //!
 //! Free neighbours are merged at once. A region that is one free chunk goes back to the zone; one is kept as top, so that a
-//! program at the boundary does not map and unmap in turn.
+//! program at the boundary does not map and unmap in turn. Whole pages inside free chunks go back to the system when they
+//! have been idle (`decay.rs`): a batch of chunks is taken away (`arena.rs`), the lock released for the system calls, and
+//! what is away brought back. An allocation that finds nothing meanwhile makes a region more; only top is never away.
 
 pub(crate) mod arena;
 pub(crate) mod bin;
 
+use crate::decay::Moment;
 use crate::lock::{Lock, Patience};
 use crate::memblock::{MEMBLOCK, granule};
 use crate::os::map;
 use crate::page::{Kind, PageIndex, Tag};
+use crate::pressure::{self, Pressure};
 use crate::slab::size_class::{Class, size_of_class};
 use crate::zone::Zone;
 use crate::zone::buddy::{MigrateType, Order};
@@ -36,6 +40,15 @@ const FIRST_REGION: Order = Order::new(8);
 const REGION: Order = Order::new(10);
 /// Regions of the first size before larger ones are made.
 const SMALL_REGIONS: u32 = 4;
+
+/// Dirty units that are never worth a purge: 1 MiB.
+const TRIFLE: usize = (1 << 20) / UNIT;
+
+/// Units given back in one step of decay at least: 64 MiB, as in the zone.
+const STEP: usize = (64 << 20) / UNIT;
+
+/// Chunks that are away at once: few, so that little is missing meanwhile.
+const BATCH: usize = 16;
 
 /// The bins of one arena: each node has as many as are configured, and each heap keeps to one of them. The lock comes before
 /// the zone's.
@@ -110,6 +123,7 @@ impl Bins {
         if let Some(region) = inner.arena.free(unit)? {
             inner.remove_region(zone, region);
         }
+        pressure::raise(Pressure::Pending);
         Ok(())
     }
 
@@ -132,23 +146,75 @@ impl Bins {
         }
     }
 
-    /// Gives the memory of whole pages inside free chunks back to the system. Returns the bytes.
-    pub(crate) fn purge(&self) -> usize {
-        let page = map::os_page_size();
-        let mut bytes = 0;
+    /// Gives back what is owed. Returns what remains to be done.
+    pub(crate) fn decay(&self, zone: &Zone, moment: Moment) -> Pressure {
+        let due = {
+            let _guard = self.lock.lock();
+            // SAFETY: under the lock.
+            let arena = &mut unsafe { &mut *self.inner.get() }.arena;
+            let dirty = arena.dirty_units() as usize;
+            arena.idle().advance(moment, dirty, TRIFLE, STEP);
+            arena.idle().due()
+        };
+        let gave_back = self.purge_units(zone, due);
         let _guard = self.lock.lock();
         // SAFETY: under the lock.
-        let inner = unsafe { &*self.inner.get() };
-        inner.arena.for_each_free(|unit, units| {
-            let start = address_of(unit);
-            let skip = start.addr().wrapping_neg() % page;
-            let len = (units as usize * UNIT).saturating_sub(skip) / page * page;
-            // SAFETY: free memory of ours. Whether it was in use before is not known; asking twice is harmless.
-            if len != 0 && unsafe { map::dontneed(start.wrapping_add(skip), len) } {
-                bytes += len;
+        let arena = &mut unsafe { &mut *self.inner.get() }.arena;
+        if gave_back < due {
+            arena.idle().forgive(); // the rest has no whole pages in it, or the system refuses
+            return Pressure::Quiet;
+        }
+        match (arena.idle().due(), arena.dirty_units() as usize) {
+            (0, 0..=TRIFLE) => Pressure::Quiet,
+            (0, _) => Pressure::Pending,
+            _ => Pressure::Urgent,
+        }
+    }
+
+    /// Gives the memory of whole pages inside free chunks back to the system. Returns the bytes.
+    pub(crate) fn purge(&self, zone: &Zone) -> usize {
+        self.purge_units(zone, usize::MAX) * UNIT
+    }
+
+    /// Gives the memory of at least `target` dirty units back, as far as there are so many. Returns of how many.
+    fn purge_units(&self, zone: &Zone, target: usize) -> usize {
+        let least = (map::os_page_size() / UNIT) as u32 - 1;
+        let mut gave_back = 0;
+        while gave_back < target {
+            let mut batch = [(unit_at(PageIndex::NONE), 0); BATCH];
+            let taken = {
+                let _guard = self.lock.lock();
+                // SAFETY: under the lock.
+                unsafe { &mut *self.inner.get() }.arena.take_away(&mut batch, least)
+            };
+            let mut clean = [false; BATCH];
+            for (&(unit, units), clean) in batch[..taken].iter().zip(&mut clean) {
+                *clean = give_back(unit, units);
             }
-        });
-        bytes
+            let _guard = self.lock.lock();
+            // SAFETY: under the lock.
+            let inner = unsafe { &mut *self.inner.get() };
+            let before = gave_back;
+            for (&(unit, units), clean) in batch[..taken].iter().zip(clean) {
+                gave_back += if clean { units as usize } else { 0 };
+                if let Some(region) = inner.arena.bring_back(unit, clean) {
+                    inner.remove_region(zone, region);
+                }
+            }
+            if taken == 0
+                && let Some((top, units)) = inner.arena.dirty_top()
+                && units > least
+                && give_back(top, units)
+            {
+                inner.arena.top_is_clean();
+                gave_back += units as usize;
+            }
+            inner.arena.idle().gave_back(gave_back - before);
+            if gave_back == before {
+                break;
+            }
+        }
+        gave_back
     }
 
     /// Regions, bytes in them, and free bytes of those.
@@ -235,6 +301,16 @@ pub(crate) fn chunk_around(address: usize, index: PageIndex) -> Option<Around> {
         let starts_here = matches!(tag.kind(), Kind::Chunk | Kind::FreeChunk) && start <= address;
         starts_here.then(|| Around { start, size: chunk_size(i), free: tag.kind() == Kind::FreeChunk })
     })
+}
+
+/// Gives the whole pages in a free chunk back that nobody else can have now. False if the system refuses.
+fn give_back(unit: Unit, units: u32) -> bool {
+    let page = map::os_page_size();
+    let start = address_of(unit);
+    let skip = start.addr().wrapping_neg() % page;
+    let len = (units as usize * UNIT).saturating_sub(skip) / page * page;
+    // SAFETY: whole pages inside a free chunk.
+    len == 0 || unsafe { map::dontneed(start.wrapping_add(skip), len) }
 }
 
 fn unit_at(index: PageIndex) -> Unit {

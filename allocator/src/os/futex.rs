@@ -4,7 +4,8 @@
 //! the processor, never into an error.
 //!
 //! A sandbox may be one thread's alone (seccomp filters are), and then the wake-up that is refused is for a thread that sleeps
-//! outside of it. So no sleep is without end: after [`PATIENCE`] a sleeper looks again by itself.
+//! outside of it. So no sleep is without end, but that of a thread nobody waits for: after [`PATIENCE`] a sleeper looks again by
+//! itself.
 
 use crate::sync::AtomicU32;
 
@@ -13,19 +14,32 @@ use crate::sync::AtomicU32;
 #[cfg(not(loom))]
 const PATIENCE: i64 = 10_000_000;
 
-/// Sleeps while `*word == expected`. May return at any time.
+/// Sleeps while `*word == expected`, until it is woken or `patience` ends. May return at any time.
 #[cfg(not(loom))]
-pub(crate) fn wait(word: &AtomicU32, expected: u32) {
+fn sleep(word: &AtomicU32, expected: u32, patience: Option<&libc::timespec>) -> isize {
     const FUTEX_WAIT_PRIVATE: usize = 128;
-    let patience = libc::timespec { tv_sec: 0, tv_nsec: PATIENCE };
-    // SAFETY: the word and the time are alive for the call.
-    let r = unsafe {
-        let patience = (&raw const patience).addr();
+    let patience = patience.map_or(0, |time| core::ptr::from_ref(time).addr());
+    // SAFETY: the word and the time, null for none, are alive for the call.
+    unsafe {
         crate::arch::syscall6(
             libc::SYS_futex as usize,
             [word.as_ptr() as usize, FUTEX_WAIT_PRIVATE, expected as usize, patience, 0, 0],
         )
-    };
+    }
+}
+
+/// Sleeps while `*word == expected`, without end, for a thread that nobody waits for. May return at any time; false if there is
+/// no such sleep here.
+#[cfg(not(loom))]
+pub(crate) fn rest(word: &AtomicU32, expected: u32) -> bool {
+    let r = sleep(word, expected, None);
+    r != -(libc::ENOSYS as isize) && r != -(libc::EPERM as isize)
+}
+
+/// Sleeps while `*word == expected`. May return at any time.
+#[cfg(not(loom))]
+pub(crate) fn wait(word: &AtomicU32, expected: u32) {
+    let r = sleep(word, expected, Some(&libc::timespec { tv_sec: 0, tv_nsec: PATIENCE }));
     if r == -(libc::ENOSYS as isize) || r == -(libc::EPERM as isize) {
         // The one call besides the list of `docs/architecture.md`, made only where one of the list has been refused: spinning
         // instead would take the processor from the thread that is waited for.

@@ -5,8 +5,12 @@
 //!
 //! Partial slabs wait in a queue: the one that waited longest has the most free objects by now, so one visit fills a sheaf.
 //! A slab whose last object comes back leaves, unless it is the only one on the list: the next allocation would make it anew.
+//!
+//! Slabs that waited through a whole interval (`decay.rs`) have their free pages given back, and go to the end of the queue:
+//! what is taken next is in memory still. Whoever does that holds the slab, as a heap does.
 
 use super::slab::{Found, Slab, State};
+use crate::decay::{Idle, Moment};
 use crate::lock::Lock;
 #[cfg(not(loom))]
 use crate::lock::LockGuard;
@@ -28,12 +32,19 @@ pub(crate) trait Backing {
     fn release(&self, slab: *mut Slab);
 }
 
+/// Slabs gone through in one step of decay at least: some milliseconds.
+const STEP: usize = 256;
+
+/// Slabs looked at without releasing the lock: others wait for a few microseconds.
+const LOOK_AT_ONCE: usize = 32;
+
 /// See the module's text.
 pub(crate) struct Cache {
     lock: Lock,
     first: Cell<*mut Slab>,
     last: Cell<*mut Slab>,
     nr_partial: Cell<u32>,
+    idle: Cell<Idle>,
 }
 
 // SAFETY: the cells are only touched under `lock`.
@@ -50,6 +61,7 @@ impl Cache {
             first: Cell::new(core::ptr::null_mut()),
             last: Cell::new(core::ptr::null_mut()),
             nr_partial: Cell::new(0),
+            idle: Cell::new(Idle::new()),
         }
     }
 
@@ -61,6 +73,7 @@ impl Cache {
             first: Cell::new(core::ptr::null_mut()),
             last: Cell::new(core::ptr::null_mut()),
             nr_partial: Cell::new(0),
+            idle: Cell::new(Idle::new()),
         }
     }
 
@@ -82,15 +95,23 @@ impl Cache {
             let _guard = self.lock.lock();
             let slab = self.first.get();
             if !slab.is_null() {
-                self.unlink(slab);
+                self.hold(slab);
                 // SAFETY: a slab on the list exists.
-                let slab_ref = unsafe { &*slab };
-                slab_ref.pin();
-                slab_ref.change(State::Partial, State::Current);
+                unsafe { (*slab).swept.set(0) };
+                self.update_idle(Idle::took_one);
                 return slab;
             }
         }
         backing.new_slab()
+    }
+
+    /// Takes a listed slab for the caller to hold. Under the lock.
+    fn hold(&self, slab: *mut Slab) {
+        self.unlink(slab);
+        // SAFETY: a slab on the list exists.
+        let slab_ref = unsafe { &*slab };
+        slab_ref.pin();
+        slab_ref.change(State::Partial, State::Current);
     }
 
     /// The holder found nothing free in its slab: lets go of it. True if it turned out to have something and is held still.
@@ -199,6 +220,90 @@ impl Cache {
             backing.release(gone);
             released += 1;
         }
+    }
+
+    /// Has the free pages inside slabs given back that nobody needed: of the slabs that have waited longest, as many as are
+    /// owed. `give_back` gets a slab that nobody takes objects from meanwhile. Returns whether something is still owed, and
+    /// whether there may be more at the end of this interval.
+    pub(crate) fn decay(
+        &self,
+        moment: Moment,
+        backing: &impl Backing,
+        shift: u32,
+        give_back: impl Fn(&Slab),
+    ) -> (bool, bool) {
+        let due = {
+            let _guard = self.lock.lock();
+            self.update_idle(|idle| idle.advance(moment, self.nr_partial.get() as usize, 0, STEP));
+            self.idle.get().due()
+        };
+        self.sweep(due, backing, shift, give_back);
+        let _guard = self.lock.lock();
+        // What was swept is still on the list, but owed no longer.
+        self.update_idle(|idle| idle.paid(due));
+        (self.idle.get().due() != 0, self.idle.get().may_grow())
+    }
+
+    /// As [`Cache::decay`], for all partial slabs there are now.
+    pub(crate) fn sweep_all(&self, backing: &impl Backing, shift: u32, give_back: impl Fn(&Slab)) {
+        let all = {
+            let _guard = self.lock.lock();
+            self.nr_partial.get()
+        };
+        self.sweep(all as usize, backing, shift, give_back);
+    }
+
+    /// Goes through the first `count` slabs of the list, moving them to its end.
+    fn sweep(&self, count: usize, backing: &impl Backing, shift: u32, give_back: impl Fn(&Slab)) {
+        let mut left = count;
+        while left != 0 {
+            let slab = {
+                let _guard = self.lock.lock();
+                match self.next_to_sweep(&mut left, shift) {
+                    Some(slab) => slab,
+                    None => continue,
+                }
+            };
+            // SAFETY: held by this very call.
+            unsafe {
+                give_back(&*slab);
+                self.let_go(slab, backing);
+            }
+        }
+    }
+
+    /// Takes the first slab that may have free pages which were not given back yet, moving others to the end of the list.
+    /// None, with `left` zero, at the end; or for a while, with the lock released in between.
+    fn next_to_sweep(&self, left: &mut usize, shift: u32) -> Option<*mut Slab> {
+        for _ in 0..LOOK_AT_ONCE {
+            let slab = self.first.get();
+            if slab.is_null() {
+                *left = 0;
+            }
+            if *left == 0 {
+                return None;
+            }
+            *left -= 1;
+            // SAFETY: a slab on the list exists.
+            let slab_ref = unsafe { &*slab };
+            // Counted before the bits are looked at: what is freed after that is found next time.
+            let in_use = slab_ref.look().in_use;
+            let seen = in_use as u16 + 1;
+            if slab_ref.swept.get() != seen && !slab_ref.is_dense(in_use, shift) {
+                slab_ref.swept.set(seen);
+                self.hold(slab);
+                return Some(slab);
+            }
+            self.unlink(slab);
+            self.push(slab);
+        }
+        None
+    }
+
+    fn update_idle(&self, change: impl FnOnce(&mut Idle)) {
+        let mut idle = self.idle.get();
+        change(&mut idle);
+        self.idle.set(idle);
     }
 
     /// Slabs on the list, and how many of them have no object in use.

@@ -103,7 +103,9 @@ pub(crate) struct Slab {
     size: u32,
     /// A mark for whoever counts empty slabs (`kmem/cache.rs`). Written under the cache's lock, or by the holder.
     pub(crate) counted: Cell<u16>,
-    reserved: u16,
+    /// Objects in use, plus one, when its free pages were given back last; 0 if it has been held by a heap since. Under the
+    /// cache's lock.
+    pub(crate) swept: Cell<u16>,
     own: [AtomicU64; OWN_WORDS],
     /// Lets the model checker see whether anybody looks at a slab that is gone.
     #[cfg(loom)]
@@ -149,7 +151,7 @@ impl Slab {
                 base,
                 size,
                 counted: Cell::new(0),
-                reserved: 0,
+                swept: Cell::new(0),
                 own: core::array::from_fn(|i| AtomicU64::new(if outside { 0 } else { full(i as u16) })),
                 #[cfg(loom)]
                 alive: loom::cell::UnsafeCell::new(true),
@@ -266,6 +268,41 @@ impl Slab {
     /// Whether an object is free. A snapshot.
     pub(crate) fn is_free(&self, object: usize) -> bool {
         self.word(object / 64).load(Ordering::Relaxed) >> (object % 64) & 1 != 0
+    }
+
+    /// Which of the slab's pages of `1 << shift` bytes have no object in use, a bit each from the lowest on. Only for the
+    /// holder: he alone takes objects, so these pages stay free until he does.
+    pub(crate) fn free_pages(&self, shift: u32) -> u32 {
+        let size = self.size as usize;
+        let mut pages = 0;
+        for page in 0..SLAB_BYTES >> shift {
+            // Objects that reach into the page; none in what remains behind the last.
+            let first = (page << shift) / size;
+            let end = (((page + 1) << shift).div_ceil(size)).min(self.objects as usize);
+            if self.all_free(first, end) {
+                pages |= 1 << page;
+            }
+        }
+        pages
+    }
+
+    fn all_free(&self, mut first: usize, end: usize) -> bool {
+        while first < end {
+            let n = (64 - first % 64).min(end - first);
+            let mask = (u64::MAX >> (64 - n)) << (first % 64);
+            // Acquire: what the freeing threads did with the objects comes before the pages are given back.
+            if self.word(first / 64).load(Ordering::Acquire) & mask != mask {
+                return false;
+            }
+            first += n;
+        }
+        true
+    }
+
+    /// Whether so few objects are free that no page of `1 << shift` bytes can be free of all.
+    pub(crate) fn is_dense(&self, in_use: u32, shift: u32) -> bool {
+        let free = (self.objects as u32).saturating_sub(in_use);
+        (free as usize) < ((1usize << shift) / self.size as usize).max(1)
     }
 
     /// Subtracts `count` objects from those in use. After this the slab may be gone.

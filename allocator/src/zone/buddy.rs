@@ -243,8 +243,18 @@ impl Buddy {
     }
 
     /// Gives a block back and merges it with its buddies as far as they are free (`__free_one_page`).
-    pub(crate) fn free_pages_order(&mut self, mut index: PageIndex, mut order: Order) {
+    pub(crate) fn free_pages_order(&mut self, index: PageIndex, order: Order) {
+        self.put_back(index, order, true);
+    }
+
+    /// Gives a block back that is wanted after all others of its order, unless it merges with one.
+    pub(crate) fn free_clean(&mut self, index: PageIndex, order: Order) {
+        self.put_back(index, order, false);
+    }
+
+    fn put_back(&mut self, mut index: PageIndex, mut order: Order, wanted_first: bool) {
         debug_assert!(index.is_aligned(order.pages()));
+        let given = order;
         self.free_pages += order.pages();
         self.map.page(index).set_tag(Tag::INSIDE);
         while order < Order::MAX {
@@ -257,7 +267,38 @@ impl Buddy {
             index = PageIndex(index.0 & !order.pages());
             order = Order(order.0 + 1);
         }
-        self.link(index, order, self.pageblocks.get(index));
+        let kind = self.pageblocks.get(index);
+        if wanted_first || order != given {
+            self.link(index, order, kind);
+        } else {
+            self.link_last(index, order, kind);
+        }
+    }
+
+    /// Takes up to as many free blocks off their lists as `out` has room for, those that are `wanted`, largest orders first.
+    /// Returns how many.
+    pub(crate) fn take_free(
+        &mut self,
+        out: &mut [(PageIndex, Order)],
+        mut wanted: impl FnMut(PageIndex, Order) -> bool,
+    ) -> usize {
+        let mut taken = 0;
+        for order in (0..NR_ORDERS as u8).rev().map(Order) {
+            for kind in MigrateType::ALL {
+                let mut at = self.areas[order.0 as usize].lists[kind as usize].first();
+                while !at.is_none() && taken < out.len() {
+                    let next = PageList::after(self.map, at);
+                    if wanted(at, order) {
+                        self.unlink(at, order, kind);
+                        self.free_pages -= order.pages();
+                        out[taken] = (at, order);
+                        taken += 1;
+                    }
+                    at = next;
+                }
+            }
+        }
+        taken
     }
 
     /// Gives any range of pages back, as the aligned blocks it consists of.
@@ -273,6 +314,7 @@ impl Buddy {
     }
 
     /// Calls `each` with every free block, largest orders first.
+    #[cfg(test)]
     pub(crate) fn for_each_free(&self, mut each: impl FnMut(PageIndex, Order)) {
         for order in (0..NR_ORDERS).rev() {
             for list in &self.areas[order].lists {
@@ -331,10 +373,21 @@ impl Buddy {
     }
 
     fn link(&mut self, index: PageIndex, order: Order, kind: MigrateType) {
+        let map = self.map;
+        self.describe(index, order, kind).push(map, index);
+    }
+
+    fn link_last(&mut self, index: PageIndex, order: Order, kind: MigrateType) {
+        let map = self.map;
+        self.describe(index, order, kind).push_back(map, index);
+    }
+
+    /// Makes a free block known by its tag and the counts; returns the list it goes on.
+    fn describe(&mut self, index: PageIndex, order: Order, kind: MigrateType) -> &mut PageList {
         self.map.page(index).set_tag(Tag::new(Kind::Buddy, order.0, kind as u8));
         let area = &mut self.areas[order.0 as usize];
-        area.lists[kind as usize].push(self.map, index);
         area.blocks[kind as usize] += 1;
+        &mut area.lists[kind as usize]
     }
 
     fn unlink(&mut self, index: PageIndex, order: Order, kind: MigrateType) {
