@@ -10,10 +10,11 @@
 //!
 //! There are no fast bins in glibc's sense, so `smblks` and `fsmblks` are 0, and the free blocks are not counted one by
 //! one: `ordblks` is 1 if there are any. `mallinfo` has ints; a size that does not fit is INT_MAX, where glibc wraps
-//! round. malloc_info lists free blocks by size where that is known, for the size classes of slabs: `<size from to total count>`
-//! as glibc has them for its bins, with what threads keep at hand. They lie in
-//! slabs and are no part of `fordblks`, which has pages. No peak is kept: where glibc's XML has a maximum, the present value stands. Counters are read without stopping
+//! round. No peak is kept: where glibc's XML has a maximum, the present value stands. Counters are read without stopping
 //! other threads: they may disagree by what happened meanwhile.
+//!
+//! malloc_info lists free blocks by size where that is known, for the size classes of slabs, with what threads keep at hand:
+//! `<size from to total count>`, as glibc has them for its bins. They are no part of `fordblks`, which has whole pages.
 //!
 //! Nothing here allocates. malloc_info prints by `fputs` to the stream it is given (a stream that has no buffer yet
 //! makes its own), malloc_stats by write(2).

@@ -112,6 +112,8 @@ fn statistics_reach_stderr_though_the_program_closes_it() {
     assert_eq!(text(&outcome), "through");
     let tables = String::from_utf8_lossy(&outcome.stderr).into_owned();
     assert!(tables.starts_with("summary\n") && tables.contains("\nslabinfo - version: 2.1\n"), "{tables}");
+    let leaks = run(&["--leaks", "--", "cat"]).outcome();
+    assert!(String::from_utf8_lossy(&leaks.stderr).starts_with("fairground: leaks: "), "{}", leaks.describe());
 }
 
 #[test]

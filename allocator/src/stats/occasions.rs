@@ -1,59 +1,39 @@
 //! When statistics are written unasked: at exit and on a signal, if the configuration says so.
 //!
 //! Arranged with the first heap and not when the configuration is read: registering may allocate, which works only then.
-//!
-//! Many programs (the coreutils) close stderr in their own exit handlers, to see whether everything was written, and those run
-//! before ours, which was registered earlier. So stderr is duplicated then, and what is written at exit goes to the duplicate:
-//! the stderr that the process had at its start. On a signal it goes to descriptor 2, for a daemon may have opened a log since.
+//! At exit they go to the stderr of the start, on a signal to that of the moment (`os::stderr`).
 
 use super::{json, tables};
 use crate::arch::syscall6;
 use crate::config::{self, Statistics};
 use crate::lock::Patience;
 use crate::os::map::write_all;
+use crate::os::stderr;
 use crate::report;
 use crate::text::Text;
 use core::ffi::{c_int, c_void};
 use core::ptr::null_mut;
 use core::sync::atomic::{
-    AtomicBool, AtomicI32,
-    Ordering::{Acquire, Relaxed, Release},
+    AtomicBool,
+    Ordering::{Acquire, Release},
 };
 
 unsafe extern "C" {
     fn __cxa_atexit(call: extern "C" fn(*mut c_void), argument: *mut c_void, library: *mut c_void) -> c_int;
 }
 
-/// Does what the configuration asks for; called once.
+/// Does what the configuration asks for; called once. The report of leaks needs stderr too.
 pub(crate) fn arrange() {
     let config = config::get();
+    if config.stats != Statistics::None || config.leaks {
+        stderr::keep();
+    }
     if config.stats != Statistics::None {
-        keep_stderr();
         // SAFETY: a function that stays; no library, so it is called at exit whatever is unloaded.
         unsafe { __cxa_atexit(at_exit, null_mut(), null_mut()) };
     }
     if config.stats_signal != 0 {
         install(config.stats_signal as c_int);
-    }
-}
-
-/// Descriptor of stderr.
-const STDERR: i32 = 2;
-
-/// Where statistics at exit go if to no file.
-static KEPT_STDERR: AtomicI32 = AtomicI32::new(STDERR);
-
-/// The least number of the duplicate: out of the way of programs that count on low numbers being free, and below the usual limit
-/// of 1,024. Where the limit is lower there is no duplicate.
-const KEPT_FROM: usize = 512;
-
-fn keep_stderr() {
-    // SAFETY: makes a descriptor; touches no memory.
-    let kept = unsafe {
-        syscall6(libc::SYS_fcntl as usize, [STDERR as usize, libc::F_DUPFD_CLOEXEC as usize, KEPT_FROM, 0, 0, 0])
-    };
-    if kept >= 0 {
-        KEPT_STDERR.store(kept as i32, Relaxed);
     }
 }
 
@@ -98,13 +78,13 @@ extern "C" fn at_exit(_: *mut c_void) {
         // SAFETY: has no preconditions.
         unsafe { syscall6(libc::SYS_sched_yield as usize, [0; 6]) };
     }
-    write(Patience::Wait, KEPT_STDERR.load(Relaxed));
+    write(Patience::Wait, stderr::kept());
 }
 
 /// A signal that comes while statistics are written is dropped: they are being written.
 extern "C" fn on_signal(_: c_int) {
     if !WRITING.swap(true, Acquire) {
-        write(Patience::Try, STDERR);
+        write(Patience::Try, stderr::STDERR);
         WRITING.store(false, Release);
     }
 }
