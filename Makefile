@@ -182,6 +182,22 @@ model-long:
 	@echo 'The models with up to LOOM_MAX_PREEMPTIONS=5 preemptions (10 minutes)'
 	LOOM_MAX_PREEMPTIONS=5 $(LOOM) $(CARGO) test --locked --release -p fairground-allocator --lib models
 
+# -------------------------------------------------------------------------------------------------------------- soak
+
+STEPS += test-soak
+LONG_STEPS += soak-long
+.PHONY: test-soak soak-long
+SOAK := $(CARGO) test --locked --release -p fairground-allocator --test soak
+
+test-soak:
+	@echo 'Soak, 20 s: phases of other sizes and threads again and again; memory must not grow (1 minute)'
+	FAIRGROUND_SOAK_SECONDS=20 $(SOAK)
+
+SOAK_SECONDS ?= 600
+soak-long:
+	@echo 'Soak, $(SOAK_SECONDS) s (11 minutes)'
+	FAIRGROUND_SOAK_SECONDS=$(SOAK_SECONDS) $(SOAK)
+
 # --------------------------------------------------------------------------------------------------- everything else
 
 .PHONY: demo
