@@ -145,11 +145,11 @@ fuzz:
 	fuzz/run.sh $(FUZZ_SECONDS)
 
 test-asan:
-	@echo 'The core under AddressSanitizer (4 minutes; nightly toolchain)'
+	@echo 'The core under AddressSanitizer (5 minutes; nightly toolchain)'
 	tests/sanitizers.sh address
 
 test-tsan:
-	@echo 'The core under ThreadSanitizer, with and without our assembly (8 minutes; nightly toolchain)'
+	@echo 'The core under ThreadSanitizer, with and without our assembly (15 minutes; nightly toolchain)'
 	tests/sanitizers.sh thread
 
 # --------------------------------------------------------------------------------------
