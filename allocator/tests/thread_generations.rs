@@ -125,7 +125,8 @@ fn generations() {
                     watched || now.0 <= resident + slack,
                     "{resident} bytes resident after {SETTLED} rounds: {now:?}"
                 );
-                assert!(now.1 <= mapped + PIECE, "{mapped} bytes mapped after {SETTLED} rounds: {now:?}");
+                // While pages are being given back they are away, and a chunk more may be taken: address space, not memory.
+                assert!(now.1 <= mapped + PIECE + mapped / 16, "{mapped} bytes mapped after {SETTLED} rounds: {now:?}");
             }
         }
     }
