@@ -88,14 +88,14 @@ test-core:
 
 test-portable:
 	@echo 'The core once more, with the parts for processors without assembly of ours (2 minutes)'
-	$(PORTABLE) $(CARGO) test --locked -p fairground-allocator --tests
+	FAIRGROUND_TEST_FORKS=200 $(PORTABLE) $(CARGO) test --locked --no-fail-fast -p fairground-allocator --tests
 
 # On kernels whose pages are that large already it runs the same tests again.
 test-page-sizes:
 	@echo 'The core once more, with pages of 16 KiB and of 64 KiB (3 minutes)'
 	for size in 16k 64k; do \
-		CARGO_TARGET_DIR='$(TARGET)/page-sizes' RUSTFLAGS="$(RUSTFLAGS) --cfg fairground_page_$$size" \
-			$(CARGO) test --locked -p fairground-allocator --tests || exit 1; done
+		FAIRGROUND_TEST_FORKS=200 CARGO_TARGET_DIR='$(TARGET)/page-sizes' RUSTFLAGS="$(RUSTFLAGS) --cfg fairground_page_$$size" \
+			$(CARGO) test --locked --no-fail-fast -p fairground-allocator --tests || exit 1; done
 
 .PHONY: model
 model:
