@@ -152,6 +152,9 @@ fn wait(child: libc::pid_t, n: usize) {
 }
 
 fn storm(forks: usize, seed: u64) {
+    // The first allocation of a process registers the handlers of fork: before there are other threads, as in programs.
+    // SAFETY: just allocated.
+    unsafe { free(malloc(1)) };
     let threads: Vec<_> = (0..THREADS).map(|me| std::thread::spawn(move || allocate_and_free(me, seed))).collect();
     let mut random = Random(seed);
     for n in 1..=forks {

@@ -60,11 +60,12 @@ impl Blocks {
 
     /// Bytes of the pages that blocks in use lie in, which no allocator can give back, and of the list.
     fn pages(&self) -> usize {
+        let page = fairground_allocator::page_size();
         let mut pages: Vec<_> =
-            self.blocks.iter().flat_map(|b| b.addr() >> 12..(b.addr() + self.size).div_ceil(4096)).collect();
+            self.blocks.iter().flat_map(|b| b.addr() / page..(b.addr() + self.size).div_ceil(page)).collect();
         pages.sort_unstable();
         pages.dedup();
-        (pages.len() << 12) + self.blocks.capacity() * size_of::<*mut u8>()
+        pages.len() * page + self.blocks.capacity() * size_of::<*mut u8>()
     }
 
     fn check(&self) {
