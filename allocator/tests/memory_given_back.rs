@@ -295,6 +295,10 @@ fn configured_limits_hold() {
 }
 
 fn main() -> ExitCode {
+    // Where a page is a whole slab, the objects in the sheaves alone keep more pages than the bounds below allow.
+    if fairground_allocator::page_size() > 16 << 10 {
+        return support::run(vec![Case::new("skipped: the bounds are for pages up to 16 KiB", None, || {})]);
+    }
     // The lists are large blocks of the system's allocator; fixed, this makes it unmap them as soon as they are dropped.
     // SAFETY: sets a number, before there are threads.
     unsafe { libc::mallopt(libc::M_MMAP_THRESHOLD, 128 << 10) };
