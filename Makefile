@@ -88,14 +88,14 @@ test-core:
 
 test-portable:
 	@echo 'The core once more, with the parts for processors without assembly of ours (2 minutes)'
-	$(PORTABLE) $(CARGO) test --locked -p fairground-allocator --tests
+	FAIRGROUND_TEST_FORKS=200 $(PORTABLE) $(CARGO) test --locked --no-fail-fast -p fairground-allocator --tests
 
 # On kernels whose pages are that large already it runs the same tests again.
 test-page-sizes:
 	@echo 'The core once more, with pages of 16 KiB and of 64 KiB (3 minutes)'
 	for size in 16k 64k; do \
-		CARGO_TARGET_DIR='$(TARGET)/page-sizes' RUSTFLAGS="$(RUSTFLAGS) --cfg fairground_page_$$size" \
-			$(CARGO) test --locked -p fairground-allocator --tests || exit 1; done
+		FAIRGROUND_TEST_FORKS=200 CARGO_TARGET_DIR='$(TARGET)/page-sizes' RUSTFLAGS="$(RUSTFLAGS) --cfg fairground_page_$$size" \
+			$(CARGO) test --locked --no-fail-fast -p fairground-allocator --tests || exit 1; done
 
 .PHONY: model
 model:
@@ -145,11 +145,11 @@ fuzz:
 	fuzz/run.sh $(FUZZ_SECONDS)
 
 test-asan:
-	@echo 'The core under AddressSanitizer (4 minutes; nightly toolchain)'
+	@echo 'The core under AddressSanitizer (5 minutes; nightly toolchain)'
 	tests/sanitizers.sh address
 
 test-tsan:
-	@echo 'The core under ThreadSanitizer, with and without our assembly (8 minutes; nightly toolchain)'
+	@echo 'The core under ThreadSanitizer, with and without our assembly (15 minutes; nightly toolchain)'
 	tests/sanitizers.sh thread
 
 # --------------------------------------------------------------------------------------
@@ -181,6 +181,22 @@ test-random:
 model-long:
 	@echo 'The models with up to LOOM_MAX_PREEMPTIONS=5 preemptions (10 minutes)'
 	LOOM_MAX_PREEMPTIONS=5 $(LOOM) $(CARGO) test --locked --release -p fairground-allocator --lib models
+
+# -------------------------------------------------------------------------------------------------------------- soak
+
+STEPS += test-soak
+LONG_STEPS += soak-long
+.PHONY: test-soak soak-long
+SOAK := $(CARGO) test --locked --release -p fairground-allocator --test soak
+
+test-soak:
+	@echo 'Soak, 20 s: phases of other sizes and threads again and again; memory must not grow (1 minute)'
+	FAIRGROUND_SOAK_SECONDS=20 $(SOAK)
+
+SOAK_SECONDS ?= 600
+soak-long:
+	@echo 'Soak, $(SOAK_SECONDS) s (11 minutes)'
+	FAIRGROUND_SOAK_SECONDS=$(SOAK_SECONDS) $(SOAK)
 
 # --------------------------------------------------------------------------------------------------- everything else
 

@@ -69,6 +69,25 @@ fn word_count_refuses_what_is_no_number() {
 }
 
 #[test]
+fn heap_tables_shows_the_strings_in_their_class() {
+    let text = output(&mut Command::new(env!("CARGO_BIN_EXE_heap_tables")));
+    assert!(text.ends_with(" bytes live in all\n") && text.contains("\n10000 strings left, "), "{text}");
+    for table in
+        ["summary", "threads", "buddyinfo", "pagetypeinfo", "zoneinfo", "slabinfo - version: 2.1", "fragmentation"]
+    {
+        assert!(text.lines().any(|line| line == table), "no table {table:?} in:\n{text}");
+    }
+    // The row of the last table: name, bytes of slabs, live, cached by threads, percent.
+    let row = text.lines().rfind(|line| line.starts_with("size-112 ")).expect("the class of 100 bytes");
+    let fields: Vec<u64> = row.split_whitespace().skip(1).map(|field| field.parse().expect("a number")).collect();
+    assert!((10_000 * 112..11_000 * 112).contains(&fields[1]), "the strings left: {row}");
+    assert!(fields[0] > 8 * fields[1] && fields[3] <= 12, "slabs of which nine tenths were freed: {row}");
+
+    let json = output(Command::new(env!("CARGO_BIN_EXE_heap_tables")).arg("--json"));
+    assert!(json.starts_with("{\"version\":1,\"allocator\":\"fairground\",") && json.ends_with("}\n"), "{json}");
+}
+
+#[test]
 fn the_c_program_builds_by_pkg_config_and_runs_on_the_library() {
     let folder = tempfile::tempdir().expect("a temporary directory");
     let prefix = folder.path().join("prefix");

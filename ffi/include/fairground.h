@@ -69,6 +69,18 @@ struct fairground_totals {
  */
 int fairground_get_totals(struct fairground_totals *out, size_t size) FAIRGROUND_NOTHROW;
 
+/* Formats of fairground_stats_print. */
+#define FAIRGROUND_STATS_TEXT 0 /* tables for people, shaped like the kernel's; docs/statistics.md explains them */
+#define FAIRGROUND_STATS_JSON 1 /* the same numbers for programs: one JSON object and a line end */
+
+/*
+ * Writes statistics of the whole allocator to a file descriptor. Nothing is allocated. The numbers are gathered while other
+ * threads go on: each table is of one moment, different tables may be of different ones. Do not call it in a signal
+ * handler, where it could wait for a lock for ever: for that there is FAIRGROUND_CONF=stats_signal:NUMBER.
+ * Returns 0, EINVAL if there is no such format, or the error number of a write that failed; what was written stays.
+ */
+int fairground_stats_print(int fd, int format) FAIRGROUND_NOTHROW;
+
 /*
  * Writes the heap profile as it is now to a file, in pprof's format; a file that exists is replaced. At exit it is written
  * anyway, to the file that FAIRGROUND_CONF names. See docs/profiling.md.

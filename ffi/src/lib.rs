@@ -6,6 +6,7 @@
 //!   cxx_slow     new beyond its fast path: new_handler, std::bad_alloc (assembly, a part for each architecture)
 //!   tuning       mallopt, malloc_trim
 //!   statistics   mallinfo, mallinfo2, malloc_info, malloc_stats
+//!   stats_api    the core's tables of statistics: fairground_stats_print
 //!   exit         a destructor: the last look at what was freed
 //!   extensions   what include/fairground.h declares
 //!   caches       of that, the typed caches
@@ -38,6 +39,7 @@ mod malloc_api;
 #[cfg(panic = "abort")]
 mod panic;
 mod statistics;
+mod stats_api;
 mod tuning;
 
 /// The calling thread's errno.

@@ -13,12 +13,16 @@
 //! round. No peak is kept: where glibc's XML has a maximum, the present value stands. Counters are read without stopping
 //! other threads: they may disagree by what happened meanwhile.
 //!
+//! malloc_info lists free blocks by size where that is known, for the size classes of slabs, with what threads keep at hand:
+//! `<size from to total count>`, as glibc has them for its bins. They are no part of `fordblks`, which has whole pages.
+//!
 //! Nothing here allocates. malloc_info prints by `fputs` to the stream it is given (a stream that has no buffer yet
 //! makes its own), malloc_stats by write(2).
 
 use crate::line::Line;
 use core::ffi::c_int;
 use fairground_allocator::malloc as core_malloc;
+use fairground_allocator::stats::{self, SlabInfo};
 use libc::{EINVAL, FILE};
 
 /// `struct mallinfo2` of malloc.h.
@@ -119,21 +123,48 @@ fn describe(xml: &mut Line, info: &MallInfo2, mmap: bool) {
     element(xml, "aspace", "mprotect", None, info.arena);
 }
 
+/// Free blocks of each size class of slabs that has any.
+fn sizes(slabs: &[SlabInfo], put: &mut dyn FnMut(&Line)) {
+    let mut from = 1;
+    for class in slabs {
+        let to = class.object_size_bytes;
+        let used = class.active_objects.saturating_sub(class.cached_objects);
+        let free = class.total_objects.saturating_sub(used);
+        if free != 0 {
+            let mut row = Line::new();
+            row.text("<size from=\"").number(from).text("\" to=\"").number(to);
+            row.text("\" total=\"").number(free * to).text("\" count=\"").number(free).text("\"/>\n");
+            put(&row);
+        }
+        from = to + 1;
+    }
+}
+
 /// Prints the state as XML in glibc's format, version 1. Returns `EINVAL` for any option but 0, -1 if the stream fails.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn malloc_info(options: c_int, stream: *mut FILE) -> c_int {
     if options != 0 {
         return EINVAL;
     }
-    let info = info();
-    let mut xml = Line::new();
-    xml.text("<malloc version=\"1\">\n<heap nr=\"0\">\n<sizes>\n</sizes>\n");
-    describe(&mut xml, &info, false);
-    xml.text("</heap>\n");
-    describe(&mut xml, &info, true);
-    xml.text("</malloc>\n");
-    // SAFETY: the caller passes an open stream; the text ends with a zero byte.
-    if unsafe { libc::fputs(xml.as_c_str().as_ptr(), stream) } < 0 { -1 } else { 0 }
+    // All numbers first: the stream may make itself a buffer.
+    let (info, slabs) = (info(), stats::slabs());
+    let mut result = 0;
+    let mut put = |text: &Line| {
+        // SAFETY: the caller passes an open stream; the text ends with a zero byte.
+        if result == 0 && unsafe { libc::fputs(text.as_c_str().as_ptr(), stream) } < 0 {
+            result = -1;
+        }
+    };
+    put(Line::new().text("<malloc version=\"1\">\n<heap nr=\"0\">\n<sizes>\n"));
+    sizes(&slabs, &mut put);
+    let mut rest = Line::new();
+    rest.text("</sizes>\n");
+    describe(&mut rest, &info, false);
+    rest.text("</heap>\n");
+    describe(&mut rest, &info, true);
+    rest.text("</malloc>\n");
+    put(&rest);
+    result
 }
 
 /// Prints the state to stderr, in the columns glibc uses.

@@ -22,7 +22,7 @@ const EXPORTS: &[&[&str]] = &[
     &["_ZdaPv", "_ZdaPvm", "_ZdaPvRKSt9nothrow_t", "_ZdaPvmRKSt9nothrow_t", "_ZdaPvSt11align_val_t"],
     &["_ZdaPvmSt11align_val_t", "_ZdaPvSt11align_val_tRKSt9nothrow_t", "_ZdaPvmSt11align_val_tRKSt9nothrow_t"],
     // Extensions
-    &["fairground_version", "fairground_get_totals", "fairground_profile_write"],
+    &["fairground_version", "fairground_get_totals", "fairground_profile_write", "fairground_stats_print"],
     // Typed caches
     &["fairground_cache_create", "fairground_cache_alloc", "fairground_cache_free", "fairground_cache_shrink"],
     &["fairground_cache_destroy", "fairground_cache_get_stats"],

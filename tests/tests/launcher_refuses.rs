@@ -127,8 +127,24 @@ fn a_library_that_is_not_there_or_none() {
 }
 
 #[test]
+fn settings_that_the_allocator_would_skip() {
+    let text = refusal(&["--conf", "arenas:2,decay_ms:never", "--", "true"], 125);
+    assert!(text.contains("'decay_ms:never' is skipped: decay_ms takes a number from 0 to 3600000"), "{text}");
+    assert!(refusal(&["--conf", "no_such:1", "--", "true"], 125).contains("allowed are KEY:VALUE"));
+    assert!(refusal(&["--stats", "--stats-to", "/a,b", "--", "true"], 125).contains("has no comma"));
+}
+
+#[test]
 fn bad_arguments() {
-    for arguments in [&["run"][..], &["run", "--no-such-option"], &["walk"], &[], &["demo", "--only", "abacus"]] {
+    for arguments in [
+        &["run"][..],
+        &["run", "--no-such-option"],
+        &["run", "--stats=xml", "true"],
+        &["run", "--stats-to", "file", "true"],
+        &["walk"],
+        &[],
+        &["demo", "--only", "abacus"],
+    ] {
         let outcome = Run::new(launcher()).args(arguments).outcome();
         assert_eq!(outcome.status.code(), Some(125), "{arguments:?}: {}", outcome.describe());
         assert!(!outcome.stderr.is_empty(), "{arguments:?}");

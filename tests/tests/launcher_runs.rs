@@ -90,8 +90,44 @@ fn a_program_with_its_own_malloc_is_warned_about_and_run() {
 }
 
 #[test]
+fn settings_are_added_to_the_configuration_and_reach_the_allocator() {
+    let conf = run(&["--conf", "arenas:2,decay_ms:0", "--stats=json", "--leaks", "--", "printenv", "FAIRGROUND_CONF"]);
+    let conf = conf.env("FAIRGROUND_CONF", "decay_ms:5").text();
+    assert_eq!(conf.trim(), "decay_ms:5,arenas:2,decay_ms:0,stats:json,leaks:true");
+
+    let dir = temp_dir();
+    let file = dir.path().join("heap.%p.json");
+    run(&["--stats=json", "--stats-to", file.to_str().unwrap(), "--", "cat"]).text();
+    let written: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert_eq!(written.len(), 1, "{written:?}");
+    let text = fs::read_to_string(&written[0]).unwrap();
+    assert!(text.starts_with("{\"version\":1,") && text.ends_with("}\n"), "{text}");
+}
+
+/// cat closes stderr before it ends, as all coreutils do.
+#[test]
+fn statistics_reach_stderr_though_the_program_closes_it() {
+    let outcome = run(&["--stats", "--", "cat"]).input("through").outcome();
+    outcome.assert_success();
+    assert_eq!(text(&outcome), "through");
+    let tables = String::from_utf8_lossy(&outcome.stderr).into_owned();
+    assert!(tables.starts_with("summary\n") && tables.contains("\nslabinfo - version: 2.1\n"), "{tables}");
+    let leaks = run(&["--leaks", "--", "cat"]).outcome();
+    assert!(String::from_utf8_lossy(&leaks.stderr).starts_with("fairground: leaks: "), "{}", leaks.describe());
+}
+
+#[test]
+fn all_keys_of_the_configuration_are_listed() {
+    let list = Run::new(launcher()).args(["conf"]).text();
+    assert!(list.starts_with("KEY "), "{list}");
+    for row in ["decay_ms         250      a number from 0 to 3600000", "stats            none     none, text, json"] {
+        assert!(list.lines().any(|line| line == row), "no {row:?} in:\n{list}");
+    }
+}
+
+#[test]
 fn help_names_the_statuses_and_gives_examples() {
-    for arguments in [&["--help"][..], &["run", "--help"], &["demo", "--help"]] {
+    for arguments in [&["--help"][..], &["run", "--help"], &["demo", "--help"], &["conf", "--help"]] {
         let outcome = Run::new(launcher()).args(arguments).outcome();
         outcome.assert_success();
         assert!(text(&outcome).contains("Examples:"), "{}", text(&outcome));

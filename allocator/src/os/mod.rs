@@ -10,3 +10,5 @@ pub(crate) mod environment;
 pub(crate) mod futex;
 #[cfg(not(loom))]
 pub(crate) mod map;
+#[cfg(not(loom))]
+pub(crate) mod stderr;

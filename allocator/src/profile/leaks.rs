@@ -6,6 +6,7 @@
 
 use super::table::{Place, TABLE};
 use crate::os::map::write_all;
+use crate::os::stderr;
 use crate::text::Text;
 use core::ffi::CStr;
 use core::ptr::null;
@@ -43,7 +44,7 @@ pub(crate) fn report(mean: usize) {
         }
     });
     // From here on no lock is held: names are asked of the loader.
-    let mut sink = |bytes: &[u8]| write_all(2, bytes);
+    let mut sink = |bytes: &[u8]| write_all(stderr::kept(), bytes);
     let mut text = Text::new(&mut sink);
     text.text("fairground: leaks: ");
     if places == 0 {

@@ -17,7 +17,7 @@
 //!
 //! While a profile is taken every allocation goes through the slow path, to be counted by its thread's sampler; most frees stay
 //! on the hot path. That works because a sampled block is a run of pages of its own (or an extent): its free finds no class in
-//! the granule table and comes here. The tag of such a run bears [`SAMPLED`], so that the frees of other runs ask no table.
+//! the granule table and comes here. The tag of such a run bears `SAMPLED`, so that the frees of other runs ask no table.
 //!
 //! Changing the size of a block counts as a free and an allocation. Runs and extents can become samples where they are; a
 //! smaller block that would be one is not resized in place but copied.

@@ -1,12 +1,14 @@
 //! When statistics are written unasked: at exit and on a signal, if the configuration says so.
 //!
 //! Arranged with the first heap and not when the configuration is read: registering may allocate, which works only then.
+//! At exit they go to the stderr of the start, on a signal to that of the moment (`os::stderr`).
 
 use super::{json, tables};
 use crate::arch::syscall6;
 use crate::config::{self, Statistics};
 use crate::lock::Patience;
 use crate::os::map::write_all;
+use crate::os::stderr;
 use crate::report;
 use crate::text::Text;
 use core::ffi::{c_int, c_void};
@@ -20,9 +22,12 @@ unsafe extern "C" {
     fn __cxa_atexit(call: extern "C" fn(*mut c_void), argument: *mut c_void, library: *mut c_void) -> c_int;
 }
 
-/// Does what the configuration asks for; called once.
+/// Does what the configuration asks for; called once. The report of leaks needs stderr too.
 pub(crate) fn arrange() {
     let config = config::get();
+    if config.stats != Statistics::None || config.leaks {
+        stderr::keep();
+    }
     if config.stats != Statistics::None {
         // SAFETY: a function that stays; no library, so it is called at exit whatever is unloaded.
         unsafe { __cxa_atexit(at_exit, null_mut(), null_mut()) };
@@ -73,20 +78,20 @@ extern "C" fn at_exit(_: *mut c_void) {
         // SAFETY: has no preconditions.
         unsafe { syscall6(libc::SYS_sched_yield as usize, [0; 6]) };
     }
-    write(Patience::Wait);
+    write(Patience::Wait, stderr::kept());
 }
 
 /// A signal that comes while statistics are written is dropped: they are being written.
 extern "C" fn on_signal(_: c_int) {
     if !WRITING.swap(true, Acquire) {
-        write(Patience::Try);
+        write(Patience::Try, stderr::STDERR);
         WRITING.store(false, Release);
     }
 }
 
-fn write(patience: Patience) {
+fn write(patience: Patience, stderr: i32) {
     let file = open();
-    let mut sink = |bytes: &[u8]| write_all(file.unwrap_or(2), bytes);
+    let mut sink = |bytes: &[u8]| write_all(file.unwrap_or(stderr), bytes);
     let mut text = Text::new(&mut sink);
     match config::get().stats {
         Statistics::Json => json::write(&mut text, patience),

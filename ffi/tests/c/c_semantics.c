@@ -584,6 +584,32 @@ static void test_numbers(void)
     EXPECT(length > 10 && strcmp(text + length - 10, "</malloc>\n") == 0);
     row_end();
 
+    if (row_begin("malloc_info counts the free blocks of each size", OURS)) {
+        char *many[1000];
+        size_t counts[2];
+        for (int i = 0; i < 1000; i++)
+            many[i] = malloc(440);
+        for (int round = 0; round < 2; round++) {
+            file = tmpfile();
+            EXPECT(malloc_info(0, file) == 0);
+            rewind(file);
+            text[fread(text, 1, sizeof text - 1, file)] = 0;
+            fclose(file);
+            const char *row = strstr(text, "<size from=\"417\" to=\"448\" total=\"");
+            size_t total = 0;
+            counts[round] = 0;
+            if (row != NULL && sscanf(row, "<size from=\"417\" to=\"448\" total=\"%zu\" count=\"%zu\"/>\n", &total, &counts[round]) == 2)
+                EXPECT(total == counts[round] * 448);
+            /* Every other block, so that no slab becomes empty and goes. */
+            for (int i = round; i < 1000 && round == 0; i += 2)
+                free(many[i]);
+        }
+        EXPECT(counts[1] >= counts[0] + 450 && counts[1] <= counts[0] + 550);
+        for (int i = 1; i < 1000; i += 2)
+            free(many[i]);
+        row_end();
+    }
+
     row_begin("malloc_info with options: EINVAL", BOTH);
     file = tmpfile();
     EXPECT(malloc_info(1, file) == EINVAL);

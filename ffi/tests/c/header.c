@@ -13,6 +13,8 @@ int use_the_header(void)
     struct fairground_totals totals;
     if (fairground_get_totals(&totals, sizeof totals) != 0)
         return 1;
+    if (fairground_stats_print(2, FAIRGROUND_STATS_TEXT) != 0 || fairground_stats_print(2, FAIRGROUND_STATS_JSON) != 0)
+        return 4;
     struct fairground_cache_stats stats;
     struct fairground_cache *cache = fairground_cache_create("header", 10, 0,
         FAIRGROUND_CACHE_NO_COLOUR | FAIRGROUND_CACHE_LINE | FAIRGROUND_CACHE_KEEP_CONTENTS, NULL);

@@ -3,7 +3,7 @@
 use crate::refusal::Refusal;
 use crate::settings;
 use clap::Args;
-use std::path::{self, PathBuf};
+use std::path::PathBuf;
 
 #[derive(Args)]
 pub struct Options {
@@ -25,7 +25,7 @@ impl Options {
         let mut settings = Vec::new();
         if let Some(file) = &self.heap_profile {
             settings.push(("profile", "true".to_owned()));
-            settings.push(("profile_to", absolute(file)?));
+            settings.push(("profile_to", settings::absolute("--heap-profile", file)?));
         }
         if self.leaks {
             settings.push(("leaks", "true".to_owned()));
@@ -40,24 +40,12 @@ impl Options {
             settings.push(("profile_every", bytes.clone()));
         }
         for (key, value) in &settings {
-            if let Some(complaint) = settings::complaint(key, value) {
+            if let Some(complaint) = settings::complaints(&format!("{key}:{value}")) {
                 return Err(Refusal::launcher(complaint, "give another value"));
             }
         }
         Ok(settings)
     }
-}
-
-/// The file's path, whichever directory the program changes to.
-fn absolute(file: &PathBuf) -> Result<String, Refusal> {
-    let path = path::absolute(file).ok().and_then(|path| path.into_os_string().into_string().ok());
-    let path = path.filter(|path| !path.contains(','));
-    path.ok_or_else(|| {
-        Refusal::launcher(
-            format!("--heap-profile {}: the path cannot be handed to the program", file.display()),
-            "name a file whose whole path is UTF-8 and has no comma",
-        )
-    })
 }
 
 #[cfg(test)]

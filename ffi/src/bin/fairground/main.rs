@@ -12,13 +12,15 @@
 //! | `program` | which file a command name means, through PATH, `#!` lines and `env` |
 //! | `elf` | what the headers of a file say |
 //! | `run` | the checks in order, then exec |
-//! | `settings`, `heap_profile` | the allocator's configuration, and the options of `run` that ask for a profile |
+//! | `settings` | the allocator's configuration as the program gets it |
+//! | `conf`, `heap_profile` | options of `run` that stand for settings: any, statistics, a profile; the list of all keys |
 //! | `flamegraph`, `symbols`, `pprof` | a profile as a picture; names of functions; the format |
 //! | `demo` | real programs on both allocators, measured side by side |
 //!
 //! Invariant: nothing here is linked into the library. The library is `no_std` and free of dependencies; the launcher
 //! shares only the package with it.
 
+mod conf;
 mod demo;
 mod elf;
 mod flamegraph;
@@ -43,6 +45,8 @@ Examples:
   fairground run --library ./lib.so -- ls -l   preload another library
   env $(fairground run --print-env) make       the setting alone, for other tools
   fairground run --leaks -- ./program          report what it never frees
+  fairground run --stats -- ./program          print tables of its heap at exit
+  fairground conf                              list what can be configured, for run --conf
   fairground demo                              measure real programs on both allocators
   fairground demo --quick --json demo.json     one round, and the figures as JSON
 
@@ -55,7 +59,8 @@ Exit status:
 
 Environment:
   FAIRGROUND_LIBRARY  path of libfairground.so, where --library is not given
-  FAIRGROUND_CONF     the allocator's configuration; what options of `run` stand for is added to it
+  FAIRGROUND_CONF     the allocator's configuration (see `fairground conf`); what options of `run` stand for is
+                      added to it, and has the last word
   LD_PRELOAD          libraries already listed are kept, after Fairground";
 
 #[derive(Parser)]
@@ -70,6 +75,9 @@ enum Action {
     /// Run a program with libfairground.so preloaded
     #[command(after_help = run::HELP)]
     Run(run::Options),
+    /// List the keys of the allocator's configuration, with defaults and allowed values
+    #[command(after_help = conf::HELP)]
+    Conf(conf::ListOptions),
     /// Run real programs on the system's allocator and on Fairground, side by side
     #[command(after_help = demo::HELP)]
     Demo(demo::Options),
@@ -91,6 +99,7 @@ fn main() -> ExitCode {
     };
     let result = match arguments.action {
         Action::Run(options) => run::run(options),
+        Action::Conf(options) => conf::list(options),
         Action::Demo(options) => demo::demo(options),
         Action::Flamegraph(options) => flamegraph::flamegraph(options),
     };

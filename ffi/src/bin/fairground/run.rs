@@ -12,7 +12,7 @@ use crate::elf::{self, Facts, Unreadable};
 use crate::library::{self, Library};
 use crate::program;
 use crate::refusal::{LAUNCHER_FAILED, Refusal};
-use crate::{heap_profile, settings};
+use crate::{conf, heap_profile, settings};
 use clap::Args;
 use std::env;
 use std::ffi::{CString, OsString};
@@ -35,6 +35,8 @@ Examples:
   fairground run -- redis-server --port 7000
   fairground run -- ./script.py --verbose
   fairground run --heap-profile heap.pb --leaks -- ./program
+  fairground run --stats=json --stats-to heap.%p.json -- ./program
+  fairground run --conf decay_ms:0,background:true -- ./program
   fairground run --print-env -- ./program     print LD_PRELOAD=... if ./program can be run, do not run it";
 
 #[derive(Args)]
@@ -47,6 +49,8 @@ pub struct Options {
     #[arg(long)]
     print_env: bool,
     #[command(flatten)]
+    conf: conf::Options,
+    #[command(flatten)]
     heap_profile: heap_profile::Options,
     /// Run the program even if preloading is not expected to work; print the reasons as warnings
     #[arg(long)]
@@ -58,7 +62,8 @@ pub struct Options {
 
 /// Does what the options say; returns only if the program could not be started, or for `--print-env`.
 pub fn run(options: Options) -> Result<ExitCode, Refusal> {
-    let settings = options.heap_profile.settings()?;
+    let mut settings = options.conf.settings()?;
+    settings.extend(options.heap_profile.settings()?);
     let library = library::find(options.library.as_deref())?;
     let program = match options.command.first() {
         Some(name) => {

@@ -1,7 +1,9 @@
 //! The allocator's configuration as the launcher hands it to the program: the variable `FAIRGROUND_CONF`.
 
+use crate::refusal::Refusal;
 use fairground_allocator::config;
 use std::ffi::OsString;
+use std::path::{self, Path};
 
 /// Name of the variable.
 pub const VARIABLE: &str = config::VARIABLE;
@@ -18,11 +20,23 @@ pub fn compose(existing: Option<OsString>, additions: &[(&str, String)]) -> OsSt
     all
 }
 
-/// What is wrong with a setting, in the allocator's own words; None if it would be taken.
-pub fn complaint(key: &str, value: &str) -> Option<String> {
+/// What is wrong with a text of settings, in the allocator's own words; None if all would be taken.
+pub fn complaints(settings: &str) -> Option<String> {
     let mut text = Vec::new();
-    config::check(format!("{key}:{value}").as_bytes(), |piece| text.extend_from_slice(piece));
+    config::check(settings.as_bytes(), |piece| text.extend_from_slice(piece));
     (!text.is_empty()).then(|| String::from_utf8_lossy(&text).trim().to_owned())
+}
+
+/// A file's path as a value, whichever directory the program changes to. `option` is named if it cannot be one.
+pub fn absolute(option: &str, file: &Path) -> Result<String, Refusal> {
+    let path = path::absolute(file).ok().and_then(|path| path.into_os_string().into_string().ok());
+    let path = path.filter(|path| !path.contains(','));
+    path.ok_or_else(|| {
+        Refusal::launcher(
+            format!("{option} {}: the path cannot be handed to the program", file.display()),
+            "name a file whose whole path is UTF-8 and has no comma",
+        )
+    })
 }
 
 #[cfg(test)]
@@ -39,7 +53,7 @@ mod tests {
 
     #[test]
     fn complaints_are_the_allocators() {
-        assert_eq!(complaint("leaks", "true"), None);
-        assert!(complaint("leaks", "maybe").unwrap().contains("leaks takes true or false"));
+        assert_eq!(complaints("leaks:true"), None);
+        assert!(complaints("leaks:maybe").unwrap().contains("leaks takes true or false"));
     }
 }
