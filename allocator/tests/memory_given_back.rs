@@ -293,6 +293,69 @@ fn configured_limits_hold() {
     wait_for("with a cap", before + 16 * MIB, 0, || panic!("the cap does not hold"));
 }
 
+/// Sum of a field of /proc/self/smaps, in bytes.
+fn smaps(field: &str) -> usize {
+    let text = std::fs::read_to_string("/proc/self/smaps").expect("smaps");
+    let values =
+        text.lines().filter_map(|line| line.strip_prefix(field)?.trim().strip_suffix(" kB")?.parse::<usize>().ok());
+    values.sum::<usize>() << 10
+}
+
+/// Huge pages take the place of memory that is all in use, and memory does not grow by it; what is freed goes all the same.
+fn huge_pages_where_memory_is_dense() {
+    let setting = std::fs::read_to_string("/sys/kernel/mm/transparent_hugepage/enabled").unwrap_or_default();
+    if !setting.contains("[always]") && !setting.contains("[madvise]") {
+        return println!("skipped huge_pages_where_memory_is_dense: the system grants no huge pages");
+    }
+    configure("huge_pages:dense");
+    let before = resident();
+    for size in [100, 40 << 10, 1 << 20] {
+        let mut blocks = Blocks::of(size, SET / 8);
+        let bound = before + blocks.pages() / 10 * 11 + SLACK;
+        let since = Instant::now();
+        while smaps("AnonHugePages:") < SET / 16 {
+            assert!(
+                since.elapsed() < PATIENCE,
+                "{} KiB in huge pages, blocks of {size}",
+                smaps("AnonHugePages:") >> 10
+            );
+            assert!(resident() < bound, "{} KiB resident, blocks of {size}", resident() >> 10);
+            std::thread::sleep(Duration::from_millis(50));
+            act(64);
+        }
+        assert!(resident() < bound, "{} KiB resident, blocks of {size}", resident() >> 10);
+        blocks.check();
+        blocks.free_but_every(100);
+        blocks.blocks.shrink_to_fit();
+        wait_for(&format!("{size} bytes, in huge pages"), before, blocks.pages(), || act(64));
+        blocks.check();
+        blocks.free_but_every(usize::MAX);
+    }
+}
+
+/// Every mapping of the allocator refuses huge pages.
+fn huge_pages_never() {
+    configure("huge_pages:never");
+    let blocks = [new_block(100), new_block(20_000), new_block(1 << 20), new_block(64 << 20)];
+    let text = std::fs::read_to_string("/proc/self/smaps").expect("smaps");
+    for block in blocks {
+        let mut inside = false;
+        let flags = text.lines().find(|line| {
+            let range = line.split(' ').next().and_then(|range| range.split_once('-'));
+            let bounds = range.and_then(|(start, end)| {
+                Some((usize::from_str_radix(start, 16).ok()?, usize::from_str_radix(end, 16).ok()?))
+            });
+            if let Some((start, end)) = bounds {
+                inside = (start..end).contains(&block.addr());
+            }
+            inside && line.starts_with("VmFlags:")
+        });
+        assert!(flags.is_some_and(|flags| flags.contains(" nh")), "{flags:?}");
+        // SAFETY: ours.
+        unsafe { free(block) };
+    }
+}
+
 fn main() -> ExitCode {
     // The lists are large blocks of the system's allocator; fixed, this makes it unmap them as soon as they are dropped.
     // SAFETY: sets a number, before there are threads.
@@ -304,6 +367,8 @@ fn main() -> ExitCode {
         Case::new("the_background_thread_works_and_rests", None, the_background_thread_works_and_rests),
         Case::new("the_background_thread_in_a_child", None, the_background_thread_in_a_child),
         Case::new("configured_limits_hold", None, configured_limits_hold),
+        Case::new("huge_pages_where_memory_is_dense", None, huge_pages_where_memory_is_dense),
+        Case::new("huge_pages_never", None, huge_pages_never),
     ];
     for every in [50, 1000] {
         for size in SIZES {
