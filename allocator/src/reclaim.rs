@@ -7,7 +7,7 @@
 //!
 //! | look | when |
 //! |---|---|
-//! | a sheaf was filled or emptied | every 16th time; the first time; each time while the pressure is Urgent |
+//! | a sheaf was filled or emptied | every 16th time; the first time; the first after a rest; each time while the pressure is Urgent |
 //! | a large block was freed | each time |
 //! | a thread ends | once |
 //! | the alarm of a heap | see below |
