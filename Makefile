@@ -232,3 +232,12 @@ format:
 clean:
 	$(CARGO) clean
 	rm -rf out
+
+# ------------------------------------------------------------------------------------------------- memory given back
+
+.PHONY: test-memory
+test-memory:
+	@echo 'Memory given back: 1 GiB in blocks of every engine, with and without some that stay (3 minutes)'
+	$(CARGO) test --locked --release -p fairground-allocator --test memory_given_back
+
+STEPS += test-memory

@@ -26,7 +26,9 @@ struct World {
     objects: u16,
     slabs: RefCell<Vec<*mut Slab>>,
     existing: RefCell<Vec<*mut Slab>>,
-    /// `slabs` and `existing` are std cells: loom runs one thread at a time, and what they stand for is atomic.
+    /// Objects that the program has.
+    in_use: RefCell<Vec<(*mut Slab, usize)>>,
+    /// `slabs`, `existing` and `in_use` are std cells: loom runs one thread at a time, and what they stand for is atomic.
     _guard: (),
 }
 
@@ -44,12 +46,14 @@ impl World {
             objects,
             slabs: RefCell::default(),
             existing: RefCell::default(),
+            in_use: RefCell::default(),
             _guard: (),
         })
     }
 
     /// Frees an object as `heap::give_back` does.
     fn free(&self, object: Object) {
+        self.in_use.borrow_mut().retain(|&known| known != (object.slab, object.number));
         // SAFETY: an object in use keeps its slab alive until `settle`.
         let slab = unsafe { &*object.slab };
         slab.put(object.number / 64, 1 << (object.number % 64)).expect("freed twice");
@@ -142,7 +146,9 @@ impl Holder {
             // SAFETY: held.
             unsafe {
                 if (*slab).take((&raw mut object).add(1), 1) == 1 {
-                    return Object { slab, number: (object.addr() & 0xffff) / SIZE };
+                    let number = (object.addr() & 0xffff) / SIZE;
+                    self.world.in_use.borrow_mut().push((slab, number));
+                    return Object { slab, number };
                 }
                 self.current = core::ptr::null_mut();
                 if self.world.cache.exhausted(slab, &*self.world) {
@@ -220,6 +226,40 @@ fn a_slab_is_taken_while_its_last_object_comes_back() {
         taker.join().unwrap();
         assert_eq!(world.listed_free(), 2 * world.nr_existing());
         assert_eq!(released + world.nr_existing(), world.slabs.borrow().len());
+        world.cache.shrink(&*world);
+        assert_eq!(world.nr_existing(), 0);
+    });
+}
+
+#[test]
+fn what_is_given_back_inside_a_slab_is_nobodys_meanwhile() {
+    check(|| {
+        let world = World::new(2);
+        let mut holder = Holder::new(&world);
+        let (a, b) = (holder.alloc(), holder.alloc());
+        holder.exit();
+        world.free(a); // listed, one free, one in use
+        let w1 = world.clone();
+        let freer = thread::spawn(move || w1.free(b));
+        let w2 = world.clone();
+        let taker = thread::spawn(move || {
+            let mut holder = Holder::new(&w2);
+            let object = holder.alloc();
+            w2.free(object);
+            holder.exit();
+        });
+        // Pages of one object each: whatever is seen free is free until the slab is let go.
+        world.cache.sweep_all(&*world, SIZE.trailing_zeros(), |slab| {
+            let free: Vec<_> = (0..2).filter(|&object| slab.is_free(object)).collect();
+            for _ in 0..2 {
+                let slab = core::ptr::from_ref(slab).cast_mut();
+                assert!(free.iter().all(|&object| !world.in_use.borrow().contains(&(slab, object))));
+                thread::yield_now();
+            }
+        });
+        freer.join().unwrap();
+        taker.join().unwrap();
+        assert_eq!(world.listed_free(), 2 * world.nr_existing());
         world.cache.shrink(&*world);
         assert_eq!(world.nr_existing(), 0);
     });

@@ -7,7 +7,7 @@
 //!
 //! | look | when |
 //! |---|---|
-//! | a sheaf was filled or emptied | every 16th time; the first time; each time while the pressure is Urgent |
+//! | a sheaf was filled or emptied | every 16th time; the first time; the first after a rest; each time while the pressure is Urgent |
 //! | a large block was freed | each time |
 //! | a thread ends | once |
 //! | the alarm of a heap | see below |
@@ -29,6 +29,7 @@ use crate::background;
 use crate::config;
 use crate::decay::Moment;
 use crate::lock::{Lock, Patience};
+use crate::memblock::MEMBLOCK;
 use crate::os::clock;
 use crate::os::map;
 use crate::pressure::{self, Pressure};
@@ -36,7 +37,7 @@ use crate::slab::cache::Cache;
 use crate::slab::size_class::{Class, NR_SLAB_CLASSES};
 use crate::slab::slab::{SLAB_SHIFT, Slab};
 use crate::thread_heap::ThreadHeap;
-use crate::zone::node::{Node, SlabBacking, nodes};
+use crate::zone::node::{Node, SLAB_ORDER, SlabBacking, node_of, nodes};
 use core::cell::Cell;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
@@ -120,6 +121,9 @@ fn pass(now: u64) {
             more = more.max(bins.decay(&node.zone, moment));
         }
         more = more.max(node.zone.decay(moment));
+        if moment != Moment::Step {
+            more = more.max(node.zone.ask_where_dense());
+        }
         pressure::raise(more);
     }
 }
@@ -150,6 +154,11 @@ fn page_shift() -> u32 {
 fn give_back(slab: &Slab) -> usize {
     let (shift, mut bytes) = (page_shift(), 0);
     let mut pages = slab.free_pages(shift);
+    if pages != 0
+        && let Some(index) = MEMBLOCK.index_of(slab.base().addr())
+    {
+        node_of(index).zone.before_giving_back(index, SLAB_ORDER.pages());
+    }
     while pages != 0 {
         let first = pages.trailing_zeros();
         let n = (pages >> first).trailing_ones();

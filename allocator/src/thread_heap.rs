@@ -86,6 +86,8 @@ pub(crate) struct ThreadHeap {
     armed_times: Cell<u8>,
     /// Slow paths until the next look.
     until_look: Cell<u8>,
+    /// The pressure was Quiet when this heap's last slow path ended.
+    saw_quiet: Cell<bool>,
     slots: [UnsafeCell<*mut u8>; NR_SLOTS],
 }
 
@@ -296,9 +298,13 @@ impl ThreadHeap {
     fn slow_path_came_by(&self, must_look: bool) {
         let left = self.until_look.get().wrapping_sub(1);
         self.until_look.set(left);
-        if left >= LOOK_EVERY || must_look || pressure::pressure() == Pressure::Urgent {
+        let pressure = pressure::pressure();
+        // What was freed just now may be the first after a rest, and all there is to come: sheaves are not armed in a rest.
+        let has_risen = self.saw_quiet.replace(pressure == Pressure::Quiet) && pressure != Pressure::Quiet;
+        if left >= LOOK_EVERY || must_look || has_risen || pressure == Pressure::Urgent {
             self.until_look.set(LOOK_EVERY);
             reclaim::look(Some(self));
+            self.saw_quiet.set(pressure::pressure() == Pressure::Quiet);
         }
     }
 

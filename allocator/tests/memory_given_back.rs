@@ -21,6 +21,15 @@ const SET: usize = if cfg!(debug_assertions) { 128 << 20 } else { 1 << 30 };
 /// What may remain beside live data.
 const SLACK: usize = 8 * MIB;
 
+/// The least that is given back: the system's page, or what the allocator is made to take for it (`make test-page-sizes`).
+const PAGE: usize = if cfg!(fairground_page_64k) {
+    64 << 10
+} else if cfg!(fairground_page_16k) {
+    16 << 10
+} else {
+    4 << 10
+};
+
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Bytes of this process that are in memory.
@@ -156,6 +165,28 @@ fn a_pinned_working_set(size: usize, every: usize) {
     wait_for(&format!("{size} bytes, then all"), before, 0, || act(64));
 }
 
+/// A few frees that release a lot, after all had come to rest: they are too few to come by for another reason.
+fn a_few_frees_after_a_rest() {
+    let rest = |what: &str| {
+        let since = Instant::now();
+        while totals().dirty > MIB {
+            assert!(since.elapsed() < PATIENCE, "{what}: {:?}", totals());
+            std::thread::sleep(Duration::from_millis(50));
+            act(64);
+        }
+    };
+    let mut blocks = Blocks::of(1 << 10, 128 * MIB);
+    blocks.free_but_every(1000);
+    rest("most are freed");
+    for _ in 0..20 {
+        std::thread::sleep(Duration::from_millis(50));
+        act(64);
+    }
+    blocks.free_but_every(usize::MAX);
+    assert!(totals().dirty > 4 * MIB, "the last ones released nothing");
+    rest("the last are freed");
+}
+
 /// What is free between blocks in use goes on request, at once.
 fn trim_on_pinned_heaps() {
     for size in [100, 1 << 10, 40 << 10, 300 << 10] {
@@ -163,7 +194,7 @@ fn trim_on_pinned_heaps() {
         let mut blocks = Blocks::of(size, SET / 16);
         blocks.free_but_every(300);
         blocks.blocks.shrink_to_fit();
-        assert!(trim(0), "nothing was given back of blocks of {size} bytes");
+        assert!(trim(0) || PAGE > 4096, "nothing was given back of blocks of {size} bytes");
         wait_for(&format!("{size} bytes, trimmed"), before, blocks.pages(), || {
             panic!("trim left too much of {size} bytes")
         });
@@ -294,6 +325,69 @@ fn configured_limits_hold() {
     wait_for("with a cap", before + 16 * MIB, 0, || panic!("the cap does not hold"));
 }
 
+/// Sum of a field of /proc/self/smaps, in bytes.
+fn smaps(field: &str) -> usize {
+    let text = std::fs::read_to_string("/proc/self/smaps").expect("smaps");
+    let values =
+        text.lines().filter_map(|line| line.strip_prefix(field)?.trim().strip_suffix(" kB")?.parse::<usize>().ok());
+    values.sum::<usize>() << 10
+}
+
+/// Huge pages take the place of memory that is all in use, and memory does not grow by it; what is freed goes all the same.
+fn huge_pages_where_memory_is_dense() {
+    let setting = std::fs::read_to_string("/sys/kernel/mm/transparent_hugepage/enabled").unwrap_or_default();
+    if !setting.contains("[always]") && !setting.contains("[madvise]") || PAGE != 4096 {
+        return println!("skipped huge_pages_where_memory_is_dense: the system grants no huge pages of 2 MiB");
+    }
+    configure("huge_pages:dense");
+    let before = resident();
+    for size in [100, 40 << 10, 1 << 20] {
+        let mut blocks = Blocks::of(size, SET / 8);
+        let bound = before + blocks.pages() / 10 * 11 + SLACK;
+        let since = Instant::now();
+        while smaps("AnonHugePages:") < SET / 16 {
+            assert!(
+                since.elapsed() < PATIENCE,
+                "{} KiB in huge pages, blocks of {size}",
+                smaps("AnonHugePages:") >> 10
+            );
+            assert!(resident() < bound, "{} KiB resident, blocks of {size}", resident() >> 10);
+            std::thread::sleep(Duration::from_millis(50));
+            act(64);
+        }
+        assert!(resident() < bound, "{} KiB resident, blocks of {size}", resident() >> 10);
+        blocks.check();
+        blocks.free_but_every(100);
+        blocks.blocks.shrink_to_fit();
+        wait_for(&format!("{size} bytes, in huge pages"), before, blocks.pages(), || act(64));
+        blocks.check();
+        blocks.free_but_every(usize::MAX);
+    }
+}
+
+/// Every mapping of the allocator refuses huge pages.
+fn huge_pages_never() {
+    configure("huge_pages:never");
+    let blocks = [new_block(100), new_block(20_000), new_block(1 << 20), new_block(64 << 20)];
+    let text = std::fs::read_to_string("/proc/self/smaps").expect("smaps");
+    for block in blocks {
+        let mut inside = false;
+        let flags = text.lines().find(|line| {
+            let range = line.split(' ').next().and_then(|range| range.split_once('-'));
+            let bounds = range.and_then(|(start, end)| {
+                Some((usize::from_str_radix(start, 16).ok()?, usize::from_str_radix(end, 16).ok()?))
+            });
+            if let Some((start, end)) = bounds {
+                inside = (start..end).contains(&block.addr());
+            }
+            inside && line.starts_with("VmFlags:")
+        });
+        assert!(flags.is_some_and(|flags| flags.contains(" nh")), "{flags:?}");
+        // SAFETY: ours.
+        unsafe { free(block) };
+    }
+}
+
 fn main() -> ExitCode {
     // Where a page is a whole slab, the objects in the sheaves alone keep more pages than the bounds below allow.
     if fairground_allocator::page_size() > 16 << 10 {
@@ -304,11 +398,14 @@ fn main() -> ExitCode {
     unsafe { libc::mallopt(libc::M_MMAP_THRESHOLD, 128 << 10) };
     let mut cases = vec![
         Case::new("a_working_set_goes", None, a_working_set_goes),
+        Case::new("a_few_frees_after_a_rest", None, a_few_frees_after_a_rest),
         Case::new("trim_on_pinned_heaps", None, trim_on_pinned_heaps),
         Case::new("contents_stay", None, contents_stay),
         Case::new("the_background_thread_works_and_rests", None, the_background_thread_works_and_rests),
         Case::new("the_background_thread_in_a_child", None, the_background_thread_in_a_child),
         Case::new("configured_limits_hold", None, configured_limits_hold),
+        Case::new("huge_pages_where_memory_is_dense", None, huge_pages_where_memory_is_dense),
+        Case::new("huge_pages_never", None, huge_pages_never),
     ];
     for every in [50, 1000] {
         for size in SIZES {

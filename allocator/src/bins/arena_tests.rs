@@ -18,6 +18,12 @@ struct Model {
     spare: Vec<Region>,
     /// Units that have been handed out before: no longer zero.
     touched: Vec<bool>,
+    /// Units whose memory may be there: handed out, and not given back since.
+    dirty: Vec<bool>,
+    /// Chunks whose memory is being given back.
+    away: Vec<(Unit, u32)>,
+    /// How often memory has been given back.
+    cleaned: usize,
 }
 
 impl Model {
@@ -37,6 +43,9 @@ impl Model {
             regions: Vec::new(),
             spare,
             touched: vec![false; n],
+            dirty: vec![false; n],
+            away: Vec::new(),
+            cleaned: 0,
         }
     }
 
@@ -51,6 +60,7 @@ impl Model {
                     assert!(!(zeroed && self.touched[at]), "unit {at} was said to be zero");
                     self.used[at] = true;
                     self.touched[at] = true;
+                    self.dirty[at] = true;
                 }
                 self.chunks.push((unit, has, class));
                 return;
@@ -69,6 +79,45 @@ impl Model {
             self.used[i] = false;
         }
         if let Some(region) = self.arena.free(unit).unwrap() {
+            self.take_back(region);
+        }
+    }
+
+    /// Takes chunks away in order to give their memory back, or top's.
+    fn take_away(&mut self, least: u32) {
+        let mut batch = [(Unit(0), 0); 3];
+        let taken = self.arena.take_away(&mut batch, least);
+        for &(unit, units) in &batch[..taken] {
+            assert!(units > least);
+            for at in (unit.0 - FIRST) as usize..(unit.0 - FIRST + units) as usize {
+                assert!(!self.used[at], "a unit in use was taken away");
+                self.used[at] = true; // nobody may have it
+            }
+            self.away.push((unit, units));
+        }
+        if taken == 0
+            && let Some((top, units)) = self.arena.dirty_top()
+        {
+            self.clean(top, units);
+            self.arena.top_is_clean();
+        }
+    }
+
+    /// Gives the memory of the whole pages in a chunk back.
+    fn clean(&mut self, unit: Unit, units: u32) {
+        self.cleaned += 1;
+        let start = (unit.0 - FIRST).next_multiple_of(16);
+        let end = (unit.0 - FIRST + units) & !15;
+        (start..end).for_each(|at| self.dirty[at as usize] = false);
+    }
+
+    fn bring_back(&mut self, at: usize, clean: bool) {
+        let (unit, units) = self.away.swap_remove(at);
+        if clean {
+            self.clean(unit, units);
+        }
+        (unit.0 - FIRST..unit.0 - FIRST + units).for_each(|at| self.used[at as usize] = false);
+        if let Some(region) = self.arena.bring_back(unit, clean) {
             self.take_back(region);
         }
     }
@@ -95,6 +144,7 @@ impl Model {
             assert!(!self.used[i]);
             self.used[i] = true;
             self.touched[i] = true;
+            self.dirty[i] = true;
         }
         for i in new_end..end.max(new_end) {
             self.used[i] = false;
@@ -103,7 +153,7 @@ impl Model {
     }
 
     fn check(&self) {
-        let mut free_seen = 0;
+        let (mut free_seen, mut clean_seen, mut dirty_pages) = (0, 0, 0);
         for region in &self.regions {
             // Walk the chunks by their tags: gapless, back links right, no two free neighbours, exactly those in use used.
             let (mut at, mut before, mut before_free) = (region.start, 0, false);
@@ -114,11 +164,20 @@ impl Model {
                 assert_eq!(page.before.load(Relaxed) as u32, before);
                 assert!((MIN_UNITS..=MAX_UNITS).contains(&n));
                 let free = tag.kind() == Kind::FreeChunk;
-                assert!(free || tag.kind() == Kind::Chunk);
+                let away = tag.kind() == Kind::Reserved;
+                assert!(free || away || tag.kind() == Kind::Chunk);
+                assert_eq!(away, self.away.contains(&(at, n)));
                 assert!(!(free && before_free), "two free neighbours");
                 let units = (at.0 - FIRST) as usize..(at.0 - FIRST + n) as usize;
                 assert!(self.used[units].iter().all(|&used| used != free));
-                if !free {
+                if self.arena.is_clean(at) {
+                    clean_seen += n;
+                    dirty_pages += (at.0.next_multiple_of(16)..(at.0 + n) & !15)
+                        .step_by(16)
+                        .filter(|&page| self.dirty[(page - FIRST) as usize..][..16].iter().all(|&dirty| dirty))
+                        .count();
+                }
+                if !free && !away {
                     assert!(
                         self.chunks.iter().any(|&(unit, has, class)| (unit, has, class) == (at, n, tag.b() & !LAST))
                     );
@@ -132,6 +191,9 @@ impl Model {
             assert_eq!(at, region.start.add(region.units));
         }
         assert_eq!(self.arena.free_units(), free_seen);
+        assert_eq!(self.arena.dirty_units(), free_seen - clean_seen);
+        // Only pages that a chunk shared with a neighbour when it was cleaned.
+        assert!(dirty_pages <= 2 * self.cleaned, "{dirty_pages} dirty pages in clean chunks after {}", self.cleaned);
         let mut listed = 0;
         self.arena.for_each_free(|_, units| listed += units);
         assert_eq!(listed, free_seen, "every free chunk is on exactly one list");
@@ -143,7 +205,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: crate::test_cases(200), ..ProptestConfig::default() })]
     #[test]
     fn chunks_tile_their_regions(
-        steps in prop::collection::vec((0u8..10, 16u32..1024, any::<prop::sample::Index>(), 57u8..97), 1..150)
+        steps in prop::collection::vec((0u8..14, 16u32..1024, any::<prop::sample::Index>(), 57u8..97), 1..150)
     ) {
         let mut model = Model::new();
         for (what, units, which, class) in steps {
@@ -157,6 +219,11 @@ proptest! {
                 7 => if let Some(region) = model.arena.take_empty_top() {
                     model.take_back(region);
                 },
+                8 => model.take_away(15),
+                9 | 10 if !model.away.is_empty() => {
+                    let at = which.index(model.away.len());
+                    model.bring_back(at, what == 9);
+                }
                 _ if !model.chunks.is_empty() => {
                     let at = which.index(model.chunks.len());
                     model.free(at);
@@ -164,6 +231,9 @@ proptest! {
                 _ => {}
             }
             model.check();
+        }
+        while !model.away.is_empty() {
+            model.bring_back(0, true);
         }
         while !model.chunks.is_empty() {
             model.free(0);

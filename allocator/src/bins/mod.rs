@@ -189,7 +189,7 @@ impl Bins {
             };
             let mut clean = [false; BATCH];
             for (&(unit, units), clean) in batch[..taken].iter().zip(&mut clean) {
-                *clean = give_back(unit, units);
+                *clean = give_back(zone, unit, units);
             }
             let _guard = self.lock.lock();
             // SAFETY: under the lock.
@@ -204,7 +204,7 @@ impl Bins {
             if taken == 0
                 && let Some((top, units)) = inner.arena.dirty_top()
                 && units > least
-                && give_back(top, units)
+                && give_back(zone, top, units)
             {
                 inner.arena.top_is_clean();
                 gave_back += units as usize;
@@ -304,8 +304,9 @@ pub(crate) fn chunk_around(address: usize, index: PageIndex) -> Option<Around> {
 }
 
 /// Gives the whole pages in a free chunk back that nobody else can have now. False if the system refuses.
-fn give_back(unit: Unit, units: u32) -> bool {
+fn give_back(zone: &Zone, unit: Unit, units: u32) -> bool {
     let page = map::os_page_size();
+    zone.before_giving_back(PageIndex(unit.0 / UNITS_PER_PAGE), units.div_ceil(UNITS_PER_PAGE));
     let start = address_of(unit);
     let skip = start.addr().wrapping_neg() % page;
     let len = (units as usize * UNIT).saturating_sub(skip) / page * page;

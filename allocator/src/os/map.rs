@@ -15,6 +15,7 @@
 //! tests run with both (`make test-page-sizes`). Mappings are then placed by hand and never moved, for the kernel aligns them to
 //! its own pages.
 
+use super::huge;
 use crate::arch::syscall6;
 use crate::config;
 use core::ffi::CStr;
@@ -123,7 +124,13 @@ fn map_as_the_kernel_likes(hint: *mut u8, len: usize, access: Access) -> *mut u8
     let r = unsafe {
         syscall6(libc::SYS_mmap as usize, [hint as usize, len, access.prot(), flags as usize, usize::MAX, 0])
     };
-    if r < 0 && r > -4096 { null_mut() } else { r as *mut u8 }
+    if r < 0 && r > -4096 {
+        return null_mut();
+    }
+    if huge::refused_at_first() {
+        huge::refuse(r as *mut u8, len);
+    }
+    r as *mut u8
 }
 
 /// Maps `len` bytes at a multiple of `align` (a power of two); null if the kernel refuses.

@@ -9,6 +9,8 @@ pub(crate) mod clock;
 pub(crate) mod environment;
 pub(crate) mod futex;
 #[cfg(not(loom))]
+pub(crate) mod huge;
+#[cfg(not(loom))]
 pub(crate) mod map;
 #[cfg(not(loom))]
 pub(crate) mod stderr;

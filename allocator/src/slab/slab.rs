@@ -339,3 +339,41 @@ impl Slab {
         debug_assert_eq!(old & STATE_MASK, from as u32);
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    /// A slab that is nowhere, with all objects free.
+    fn slab(size: usize) -> &'static Slab {
+        let objects = (SLAB_BYTES / size) as u16;
+        let bits = Box::leak(Box::new([const { AtomicU64::new(0) }; 64]));
+        let place = Box::into_raw(Box::<Slab>::new_uninit()).cast();
+        // SAFETY: a new box, and enough words.
+        unsafe {
+            Slab::init(place, [0; 4], core::ptr::null_mut(), size as u32, objects, bits.as_ptr());
+            &*place
+        }
+    }
+
+    #[test]
+    fn pages_are_free_exactly_if_no_object_in_use_reaches_into_them() {
+        for size in [16, 48, 112, 128, 640, 4096, 5120, 7168, 8192] {
+            for shift in [12, 14, 16] {
+                let slab = slab(size);
+                let objects = slab.objects as usize;
+                assert_eq!(slab.free_pages(shift).count_ones(), 1 << (16 - shift));
+                for taken in [0, 1, objects / 3, objects - 1] {
+                    slab.word(taken / 64).fetch_and(!(1 << (taken % 64)), Ordering::Relaxed);
+                    let pages = slab.free_pages(shift);
+                    for page in 0..SLAB_BYTES >> shift {
+                        let used = (0..objects)
+                            .filter(|&object| !slab.is_free(object))
+                            .any(|object| object * size < (page + 1) << shift && (object + 1) * size > page << shift);
+                        assert_eq!(pages >> page & 1 == 0, used, "page {page}, objects of {size}");
+                    }
+                }
+            }
+        }
+    }
+}

@@ -102,9 +102,32 @@ impl PageblockTypes {
 
     fn set(&self, index: PageIndex, kind: MigrateType) {
         // SAFETY: by `new`.
-        unsafe { *self.0.add((index.0 >> PAGEBLOCK_ORDER.0) as usize) = kind as u8 }
+        unsafe {
+            let byte = self.0.add((index.0 >> PAGEBLOCK_ORDER.0) as usize);
+            *byte = *byte & MARK | kind as u8;
+        }
+    }
+
+    /// Whether a pageblock is marked (`huge.rs`).
+    pub(crate) fn is_marked(&self, index: PageIndex) -> bool {
+        // SAFETY: by `new`.
+        unsafe { *self.0.add((index.0 >> PAGEBLOCK_ORDER.0) as usize) & MARK != 0 }
+    }
+
+    /// Marks a pageblock or takes its mark away; returns whether it was marked.
+    pub(crate) fn mark(&self, index: PageIndex, marked: bool) -> bool {
+        // SAFETY: by `new`.
+        unsafe {
+            let byte = self.0.add((index.0 >> PAGEBLOCK_ORDER.0) as usize);
+            let before = *byte;
+            *byte = if marked { before | MARK } else { before & !MARK };
+            before & MARK != 0
+        }
     }
 }
+
+/// Set in the byte of a pageblock that is marked.
+const MARK: u8 = 0x80;
 
 /// Blocks of a list among which the lowest is chosen.
 const LOWEST_OF: usize = 16;

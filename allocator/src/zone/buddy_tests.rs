@@ -100,7 +100,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: crate::test_cases(48), ..ProptestConfig::default() })]
     #[test]
     fn pages_are_given_out_once_and_merge_again(
-        steps in prop::collection::vec((0u8..10, 1u32..1025, 0u8..11, 0usize..4, any::<prop::sample::Index>()), 1..120)
+        steps in prop::collection::vec((0u8..11, 1u32..1025, 0u8..11, 0usize..4, any::<prop::sample::Index>()), 1..120)
     ) {
         let mut model = Model::new();
         for (what, pages, align, kind, which) in steps {
@@ -125,10 +125,27 @@ proptest! {
                         prop_assert!(!free, "could not grow into free pages");
                     }
                 }
+                7 => {
+                    // Blocks are taken in order to give their memory back, and come back in any order.
+                    let mut blocks = [(PageIndex::NONE, Order::MAX); 4];
+                    let before = model.buddy.free_pages();
+                    let taken = model.buddy.take_free(&mut blocks, |start, order| (start.0 >> order.get()) % 3 != pages % 3);
+                    for &(start, order) in &blocks[..taken] {
+                        model.mark(start.0, order.pages(), true);
+                    }
+                    let held: u32 = blocks[..taken].iter().map(|(_, order)| order.pages()).sum();
+                    prop_assert_eq!(model.buddy.free_pages(), before - held);
+                    blocks[..taken].reverse();
+                    for &(start, order) in &blocks[..taken] {
+                        model.mark(start.0, order.pages(), false);
+                        model.buddy.free_clean(start, order);
+                    }
+                    model.check();
+                }
                 _ if !model.runs.is_empty() => {
                     let (start, n) = model.runs.swap_remove(which.index(model.runs.len()));
                     // Sometimes only the tail.
-                    let keep = if what == 7 { n / 2 } else { 0 };
+                    let keep = if what == 8 { n / 2 } else { 0 };
                     model.mark(start + keep, n - keep, false);
                     model.buddy.free_range(PageIndex(start + keep), n - keep);
                     if keep != 0 {

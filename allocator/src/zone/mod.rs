@@ -17,6 +17,7 @@
 
 pub(crate) mod buddy;
 mod dirty;
+mod huge;
 pub(crate) mod node;
 
 use crate::decay::{self, Idle, Moment};
@@ -138,6 +139,9 @@ impl Zone {
                     more -= 1;
                     let chunk = MEMBLOCK.alloc_chunk(self.node, pages > Order::MAX.pages())?;
                     inner.present += Order::MAX.pages() as usize;
+                    if crate::os::huge::dense() {
+                        pressure::raise(Pressure::Pending); // for a look at what becomes of it
+                    }
                     inner.buddy.add_chunk(chunk, kind);
                 }
             }
@@ -259,6 +263,7 @@ impl Zone {
         };
         let mut clean = [false; BATCH];
         for (&(start, order), clean) in batch[..taken].iter().zip(&mut clean) {
+            self.before_giving_back(start, order.pages());
             *clean = give_back(start, order, os_pages);
         }
         let _guard = self.lock.lock();
