@@ -9,8 +9,6 @@
 //! After it has been read the configuration is constant: `get` returns a shared reference, and what may change later
 //! (`mallopt`) has a variable of its own in the module it belongs to. The lock is taken alone, before any other.
 
-#![allow(dead_code)] // until every key has its reader
-
 use crate::arch;
 use crate::lock::Lock;
 use crate::os::environment;

@@ -28,6 +28,7 @@
 use crate::background;
 use crate::config;
 use crate::decay::Moment;
+use crate::kmem::table;
 use crate::lock::{Lock, Patience};
 use crate::memblock::MEMBLOCK;
 use crate::os::clock;
@@ -150,12 +151,19 @@ fn page_shift() -> u32 {
     map::os_page_size().trailing_zeros().min(SLAB_SHIFT)
 }
 
+/// Likewise for the typed caches whose free objects may lose their contents.
+pub(crate) fn sweep_typed() -> usize {
+    let bytes = Cell::new(0);
+    table::sweep_all(page_shift(), |slab| bytes.set(bytes.get() + give_back(slab)));
+    bytes.get()
+}
+
 /// Gives the free pages of a slab back that the caller holds. Returns the bytes.
 fn give_back(slab: &Slab) -> usize {
-    let (shift, mut bytes) = (page_shift(), 0);
+    let (shift, start, mut bytes) = (page_shift(), slab.base().wrapping_sub(slab.colour()), 0);
     let mut pages = slab.free_pages(shift);
     if pages != 0
-        && let Some(index) = MEMBLOCK.index_of(slab.base().addr())
+        && let Some(index) = MEMBLOCK.index_of(start.addr())
     {
         node_of(index).zone.before_giving_back(index, SLAB_ORDER.pages());
     }
@@ -163,8 +171,7 @@ fn give_back(slab: &Slab) -> usize {
         let first = pages.trailing_zeros();
         let n = (pages >> first).trailing_ones();
         // SAFETY: pages of a slab of ours without an object in use, and nobody takes one while the slab is held.
-        let given =
-            unsafe { map::dontneed(slab.base().wrapping_add((first as usize) << shift), (n as usize) << shift) };
+        let given = unsafe { map::dontneed(start.wrapping_add((first as usize) << shift), (n as usize) << shift) };
         bytes += if given { (n as usize) << shift } else { 0 };
         pages &= u32::MAX.checked_shl(first + n).unwrap_or(0);
     }

@@ -18,6 +18,7 @@ pub fn trim(pad: usize) -> bool {
         heap.give_everything_back(Strictness::Report);
     }
     table::shrink_all();
+    bytes += reclaim::sweep_typed();
     // One after the other with the passes: what they have away comes back first.
     let _guard = reclaim::lock().lock();
     for node in nodes() {

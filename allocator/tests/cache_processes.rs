@@ -7,6 +7,7 @@
 mod support;
 
 use fairground_allocator::cache::{CacheError, CacheFlags};
+use fairground_allocator::malloc::trim;
 use fairground_allocator::{Cache, RawCache};
 use std::process::ExitCode;
 use std::ptr::NonNull;
@@ -216,11 +217,46 @@ fn memory_runs_out_and_comes_back() {
     assert!(cache.destroy().is_ok() && typed.destroy().is_ok());
 }
 
+/// Bytes of memory the process occupies.
+fn resident() -> usize {
+    let text = std::fs::read_to_string("/proc/self/statm").expect("statm");
+    text.split(' ').nth(1).and_then(|pages| pages.parse::<usize>().ok()).expect("a number of pages") * 4096
+}
+
+/// Objects of half a KiB with a mark each, of which every 100th stays, at least one in each slab; what trim makes of the memory of
+/// the others. Where a page is a slab, it has nothing to give.
+fn half_used_slabs(flags: CacheFlags, goes: bool) {
+    const OBJECTS: usize = 40_000;
+    let cache = RawCache::new("half-used", 500, 8, flags).expect("a cache");
+    let objects: Vec<_> = (0..OBJECTS).map(|n| alloc(&cache, n)).collect();
+    let before = resident();
+    let (stay, go): (Vec<_>, Vec<_>) = objects.iter().enumerate().partition(|(n, _)| n % 100 == 0);
+    go.into_iter().for_each(|(_, &object)| free(&cache, object));
+    trim(0);
+    // Half of it at least: the pages of those that stay, and what a page of the system holds, are the rest.
+    let given_back = before.saturating_sub(resident());
+    let goes = goes && fairground_allocator::page_size() < 64 << 10;
+    assert_eq!(given_back > OBJECTS * 500 / 2, goes, "{given_back} bytes went");
+    if flags == CacheFlags::KEEP_CONTENTS {
+        // SAFETY: ours.
+        let kept = (0..OBJECTS / 2).map(|_| unsafe { cache.alloc().expect("memory").cast::<usize>().read() });
+        let lost = kept.filter(|&mark| mark == 0).count();
+        assert_eq!(lost, 0, "free objects keep their contents while their slab stays");
+    }
+    for (n, object) in stay {
+        // SAFETY: in use.
+        assert_eq!(unsafe { object.read() }, n, "an object in use keeps its contents");
+        free(&cache, *object);
+    }
+}
+
 fn main() -> ExitCode {
     support::run(vec![
         Case::new("fork among threads that use, make and destroy caches", None, fork_among_threads),
         Case::new("memory runs out and comes back", Some((libc::RLIMIT_AS, 240 << 20)), memory_runs_out_and_comes_back),
         Case::new("sheaves of absent threads are emptied in the child", None, sheaves_of_absent_threads_are_emptied),
         Case::new("no destructor runs in the handler of fork", None, no_destructor_runs_in_the_handler_of_fork),
+        Case::new("pages inside half-used slabs go", None, || half_used_slabs(CacheFlags::NONE, true)),
+        Case::new("contents that are kept stay", None, || half_used_slabs(CacheFlags::KEEP_CONTENTS, false)),
     ])
 }

@@ -44,6 +44,5 @@ pub use crate::kmem::cache::Constructor;
 pub use crate::kmem::error::{CacheError, CacheName};
 pub use raw::{CacheFlags, RawCache};
 pub use stats::CacheStats;
-#[allow(unused_imports, reason = "for the tables of statistics")]
-pub(crate) use stats::{CacheInfo, for_each_typed_cache};
+pub(crate) use stats::for_each_typed_cache;
 pub use typed::{Cache, Cached};

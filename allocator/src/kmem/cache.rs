@@ -125,12 +125,6 @@ impl KmemCache {
         &self.recipe.geometry
     }
 
-    /// Whether free pages inside a slab may be given back while other objects of it are in use.
-    #[allow(dead_code, reason = "asked by the purge of half-used slabs")]
-    pub(crate) fn may_lose_contents(&self) -> bool {
-        self.recipe.contents == Contents::Lose
-    }
-
     fn backing(&self, destruct: Destruct) -> ObjectSlabs<'_> {
         let waits = self.recipe.destructor.is_some() && destruct == Destruct::Later;
         ObjectSlabs { cache: self, keep: if waits { u32::MAX } else { KEEP } }
@@ -314,6 +308,13 @@ impl KmemCache {
             return 0;
         }
         self.slabs.shrink(&self.backing(destruct))
+    }
+
+    /// Has free pages inside partial slabs given back, if free objects may lose their contents.
+    pub(crate) fn sweep(&self, shift: u32, give_back: impl Fn(&Slab)) {
+        if self.recipe.contents == Contents::Lose {
+            self.slabs.sweep_all(&self.backing(Destruct::Later), shift, give_back);
+        }
     }
 
     /// See [`Counts`].

@@ -16,6 +16,7 @@ use crate::lock::Lock;
 use crate::memblock::{MEMBLOCK, NodeId};
 use crate::os::map::PAGE_SIZE;
 use crate::page::{Kind, Tag};
+use crate::slab::slab::Slab;
 use crate::zone::buddy::MigrateType;
 use crate::zone::node::node;
 use core::ptr::null_mut;
@@ -167,4 +168,11 @@ pub(crate) fn shrink_all() {
     for_each_locked(|cache| {
         cache.shrink(Destruct::Later);
     });
+}
+
+/// Has free pages inside the slabs of all caches given back whose free objects may lose their contents. Under the lock of the
+/// table, so that fork, which takes that first, finds no slab held for it.
+pub(crate) fn sweep_all(shift: u32, give_back: impl Fn(&Slab)) {
+    let _guard = TABLE.lock.lock();
+    for_each_locked(|cache| cache.sweep(shift, &give_back));
 }

@@ -259,6 +259,11 @@ impl Slab {
         if old & mask != 0 { Err(DoubleFree { bits: old & mask }) } else { Ok(()) }
     }
 
+    /// Bytes between the slab's start and its first object.
+    pub(crate) fn colour(&self) -> usize {
+        self.base.addr() % SLAB_BYTES
+    }
+
     /// Which bits of one word of the bitmap stand for objects.
     pub(crate) fn objects_in(&self, index: usize) -> u64 {
         let n = (self.objects as usize).saturating_sub(index * 64).min(64);
@@ -273,12 +278,12 @@ impl Slab {
     /// Which of the slab's pages of `1 << shift` bytes have no object in use, a bit each from the lowest on. Only for the
     /// holder: he alone takes objects, so these pages stay free until he does.
     pub(crate) fn free_pages(&self, shift: u32) -> u32 {
-        let size = self.size as usize;
+        let (size, colour) = (self.size as usize, self.colour());
         let mut pages = 0;
         for page in 0..SLAB_BYTES >> shift {
-            // Objects that reach into the page; none in what remains behind the last.
-            let first = (page << shift) / size;
-            let end = (((page + 1) << shift).div_ceil(size)).min(self.objects as usize);
+            // Objects that reach into the page; none in what lies before the first and behind the last.
+            let first = (page << shift).saturating_sub(colour) / size;
+            let end = ((page + 1) << shift).saturating_sub(colour).div_ceil(size).min(self.objects as usize);
             if self.all_free(first, end) {
                 pages |= 1 << page;
             }

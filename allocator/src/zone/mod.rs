@@ -307,16 +307,15 @@ impl Zone {
 
 impl Inner {
     fn counts(&self) -> ZoneCounts {
-        let inner = self;
         let mut counts = ZoneCounts {
-            present: inner.present,
-            free: inner.buddy.free_pages() as usize + inner.away,
-            dirty_free: inner.dirty_free,
+            present: self.present,
+            free: self.buddy.free_pages() as usize + self.away,
+            dirty_free: self.dirty_free,
             ..ZoneCounts::default()
         };
         for (order, row) in counts.free_blocks.iter_mut().enumerate() {
             for (kind, cell) in MigrateType::ALL.into_iter().zip(row) {
-                *cell = inner.buddy.free_blocks(Order::new(order as u8), kind);
+                *cell = self.buddy.free_blocks(Order::new(order as u8), kind);
             }
         }
         counts
