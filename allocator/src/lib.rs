@@ -165,3 +165,7 @@ mod global {
 pub use cache::{Cache, Cached, RawCache};
 #[cfg(not(loom))]
 pub use global::Fairground;
+/// For the C library, which prints as the core does.
+#[cfg(not(loom))]
+#[doc(hidden)]
+pub use {report::line as report_line, text::Text};

@@ -17,7 +17,7 @@ use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 const LINES_MAX: u32 = 100;
 
 /// Writes one line to stderr, `fairground: ` before it.
-pub(crate) fn line(write: impl FnOnce(&mut Text)) {
+pub fn line(write: impl FnOnce(&mut Text)) {
     let mut sink = |bytes: &[u8]| write_all(2, bytes);
     let mut text = Text::new(&mut sink);
     text.text("fairground: ");

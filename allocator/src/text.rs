@@ -7,21 +7,23 @@
 const BUFFER: usize = 512;
 
 /// Where text goes, piece by piece.
-pub(crate) type Sink<'a> = &'a mut dyn FnMut(&[u8]);
+pub type Sink<'a> = &'a mut dyn FnMut(&[u8]);
 
 /// Text on its way to a sink; the rest goes when it is dropped.
-pub(crate) struct Text<'a> {
+pub struct Text<'a> {
     buffer: [u8; BUFFER],
     len: usize,
     sink: Sink<'a>,
 }
 
 impl<'a> Text<'a> {
-    pub(crate) fn new(sink: Sink<'a>) -> Text<'a> {
+    /// Nothing yet.
+    pub fn new(sink: Sink<'a>) -> Text<'a> {
         Text { buffer: [0; BUFFER], len: 0, sink }
     }
 
-    pub(crate) fn bytes(&mut self, bytes: &[u8]) -> &mut Self {
+    /// Bytes as they are.
+    pub fn bytes(&mut self, bytes: &[u8]) -> &mut Self {
         for &byte in bytes {
             if self.len == BUFFER {
                 self.flush();
@@ -32,27 +34,28 @@ impl<'a> Text<'a> {
         self
     }
 
-    pub(crate) fn text(&mut self, text: &str) -> &mut Self {
+    /// Text as it is.
+    pub fn text(&mut self, text: &str) -> &mut Self {
         self.bytes(text.as_bytes())
     }
 
     /// Text on the left of a column `width` wide.
-    pub(crate) fn left(&mut self, text: &str, width: usize) -> &mut Self {
+    pub fn left(&mut self, text: &str, width: usize) -> &mut Self {
         self.text(text).repeat(b' ', width.saturating_sub(text.len()))
     }
 
     /// Text on the right of a column `width` wide.
-    pub(crate) fn right(&mut self, text: &str, width: usize) -> &mut Self {
+    pub fn right(&mut self, text: &str, width: usize) -> &mut Self {
         self.repeat(b' ', width.saturating_sub(text.len())).text(text)
     }
 
     /// A decimal number.
-    pub(crate) fn number(&mut self, value: usize) -> &mut Self {
+    pub fn number(&mut self, value: usize) -> &mut Self {
         self.column(value, 0)
     }
 
     /// A decimal number on the right of a column `width` wide.
-    pub(crate) fn column(&mut self, value: usize, width: usize) -> &mut Self {
+    pub fn column(&mut self, value: usize, width: usize) -> &mut Self {
         let mut digits = [0u8; 20];
         let mut at = digits.len();
         let mut rest = value;
@@ -67,7 +70,8 @@ impl<'a> Text<'a> {
         self.repeat(b' ', width.saturating_sub(digits.len() - at)).bytes(&digits[at..])
     }
 
-    pub(crate) fn hex(&mut self, value: usize) -> &mut Self {
+    /// A number in hexadecimal, `0x` before it.
+    pub fn hex(&mut self, value: usize) -> &mut Self {
         self.text("0x");
         let digits = (usize::BITS - value.leading_zeros()).div_ceil(4).max(1);
         for digit in (0..digits).rev() {

@@ -49,13 +49,12 @@
 //!
 //! Everything these routines call but the handler and the throw is `extern "C"` Rust that does not unwind.
 
-use crate::line::Line;
 use core::arch::global_asm;
 use core::ffi::{CStr, c_void};
 use core::mem::transmute;
 use core::sync::atomic::AtomicPtr;
 use core::sync::atomic::Ordering::{Acquire, Release};
-use fairground_allocator::malloc as core_malloc;
+use fairground_allocator::{malloc as core_malloc, report_line};
 
 /// A routine to which operator new jumps: (size, alignment or 0), returns what the operator returns.
 #[cfg(panic = "abort")]
@@ -183,12 +182,13 @@ extern "C" fn handler() -> Option<Handler> {
 extern "C" fn thrower(size: usize, align: usize) -> *mut c_void {
     let throw = runtime().find(|runtime| &runtime.throw_bad_alloc);
     if throw.is_null() {
-        let mut line = Line::new();
-        line.text("fairground: operator new cannot give ").number(size).text(" bytes");
-        if align != 0 {
-            line.text(" aligned to ").number(align);
-        }
-        line.text(", and there is no C++ runtime to throw std::bad_alloc\n").write_to_stderr();
+        report_line(|text| {
+            text.text("operator new cannot give ").number(size).text(" bytes");
+            if align != 0 {
+                text.text(" aligned to ").number(align);
+            }
+            text.text(", and there is no C++ runtime to throw std::bad_alloc");
+        });
         // SAFETY: abort takes no argument and does not return.
         unsafe { libc::abort() }
     }

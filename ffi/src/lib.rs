@@ -10,7 +10,6 @@
 //!   exit         a destructor: the last look at what was freed
 //!   extensions   what include/fairground.h declares
 //!   caches       of that, the typed caches
-//!   line         text in a fixed buffer, for the three modules that print
 //! ```
 //!
 //! The library is loaded before everything else in a program that knows nothing of it. Four rules follow:
@@ -34,7 +33,6 @@ mod cxx;
 mod cxx_slow;
 mod exit;
 mod extensions;
-mod line;
 mod malloc_api;
 #[cfg(panic = "abort")]
 mod panic;

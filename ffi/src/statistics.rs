@@ -16,11 +16,12 @@
 //! malloc_info lists free blocks by size where that is known, for the size classes of slabs, with what threads keep at hand:
 //! `<size from to total count>`, as glibc has them for its bins. They are no part of `fordblks`, which has whole pages.
 //!
-//! Nothing here allocates. malloc_info prints by `fputs` to the stream it is given (a stream that has no buffer yet
+//! Nothing here allocates. malloc_info prints by `fwrite` to the stream it is given (a stream that has no buffer yet
 //! makes its own), malloc_stats by write(2).
 
-use crate::line::Line;
+use crate::stats_api::write_all;
 use core::ffi::c_int;
+use fairground_allocator::Text;
 use fairground_allocator::malloc as core_malloc;
 use fairground_allocator::stats::{self, SlabInfo};
 use libc::{EINVAL, FILE};
@@ -104,8 +105,8 @@ extern "C" fn __libc_mallinfo() -> MallInfo {
 }
 
 /// The elements that glibc prints for each heap and again for all of them.
-fn describe(xml: &mut Line, info: &MallInfo2, mmap: bool) {
-    let element = |xml: &mut Line, name: &str, kind: &str, count: Option<usize>, size: usize| {
+fn describe(xml: &mut Text, info: &MallInfo2, mmap: bool) {
+    let element = |xml: &mut Text, name: &str, kind: &str, count: Option<usize>, size: usize| {
         xml.text("<").text(name).text(" type=\"").text(kind);
         if let Some(count) = count {
             xml.text("\" count=\"").number(count);
@@ -124,17 +125,15 @@ fn describe(xml: &mut Line, info: &MallInfo2, mmap: bool) {
 }
 
 /// Free blocks of each size class of slabs that has any.
-fn sizes(slabs: &[SlabInfo], put: &mut dyn FnMut(&Line)) {
+fn sizes(xml: &mut Text, slabs: &[SlabInfo]) {
     let mut from = 1;
     for class in slabs {
         let to = class.object_size_bytes;
         let used = class.active_objects.saturating_sub(class.cached_objects);
         let free = class.total_objects.saturating_sub(used);
         if free != 0 {
-            let mut row = Line::new();
-            row.text("<size from=\"").number(from).text("\" to=\"").number(to);
-            row.text("\" total=\"").number(free * to).text("\" count=\"").number(free).text("\"/>\n");
-            put(&row);
+            xml.text("<size from=\"").number(from).text("\" to=\"").number(to);
+            xml.text("\" total=\"").number(free * to).text("\" count=\"").number(free).text("\"/>\n");
         }
         from = to + 1;
     }
@@ -149,32 +148,34 @@ unsafe extern "C" fn malloc_info(options: c_int, stream: *mut FILE) -> c_int {
     // All numbers first: the stream may make itself a buffer.
     let (info, slabs) = (info(), stats::slabs());
     let mut result = 0;
-    let mut put = |text: &Line| {
-        // SAFETY: the caller passes an open stream; the text ends with a zero byte.
-        if result == 0 && unsafe { libc::fputs(text.as_c_str().as_ptr(), stream) } < 0 {
+    let mut sink = |piece: &[u8]| {
+        // SAFETY: the caller passes an open stream; the piece is readable for its length.
+        if result == 0 && unsafe { libc::fwrite(piece.as_ptr().cast(), 1, piece.len(), stream) } < piece.len() {
             result = -1;
         }
     };
-    put(Line::new().text("<malloc version=\"1\">\n<heap nr=\"0\">\n<sizes>\n"));
-    sizes(&slabs, &mut put);
-    let mut rest = Line::new();
-    rest.text("</sizes>\n");
-    describe(&mut rest, &info, false);
-    rest.text("</heap>\n");
-    describe(&mut rest, &info, true);
-    rest.text("</malloc>\n");
-    put(&rest);
+    let mut xml = Text::new(&mut sink);
+    xml.text("<malloc version=\"1\">\n<heap nr=\"0\">\n<sizes>\n");
+    sizes(&mut xml, &slabs);
+    xml.text("</sizes>\n");
+    describe(&mut xml, &info, false);
+    xml.text("</heap>\n");
+    describe(&mut xml, &info, true);
+    xml.text("</malloc>\n");
+    drop(xml);
     result
 }
 
-/// Prints the state to stderr, in the columns glibc uses.
+/// Prints the state to stderr, in the columns glibc uses. Leaves errno alone.
 #[unsafe(no_mangle)]
 extern "C" fn malloc_stats() {
     let info = info();
     let totals = core_malloc::totals();
-    let mut text = Line::new();
+    let errno = crate::errno();
+    let mut sink = |piece: &[u8]| _ = write_all(2, piece);
+    let mut text = Text::new(&mut sink);
     let mut row = |name: &str, value: usize| {
-        text.text(name).text(" = ").number_padded(value, 10).text("\n");
+        text.text(name).text(" = ").column(value, 10).text("\n");
     };
     row("Arena 0:\nsystem bytes    ", info.arena);
     row("in use bytes    ", info.uordblks);
@@ -184,5 +185,6 @@ extern "C" fn malloc_stats() {
     row("mmap bytes      ", info.hblkhd);
     row("metadata bytes  ", totals.metadata);
     row("dirty free bytes", totals.dirty);
-    text.write_to_stderr();
+    drop(text);
+    crate::set_errno(errno);
 }

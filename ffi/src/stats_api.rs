@@ -29,7 +29,7 @@ extern "C" fn fairground_stats_print(fd: c_int, format: c_int) -> c_int {
 }
 
 /// Writes all of it; returns 0 or the error number.
-fn write_all(fd: c_int, mut rest: &[u8]) -> c_int {
+pub(crate) fn write_all(fd: c_int, mut rest: &[u8]) -> c_int {
     while !rest.is_empty() {
         // SAFETY: `rest` is readable for its length.
         match usize::try_from(unsafe { libc::write(fd, rest.as_ptr().cast(), rest.len()) }) {
