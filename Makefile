@@ -110,6 +110,12 @@ test-programs:
 	@echo 'Real programs on the library: redis, python, g++, git, sqlite, node, bash, java, PostgreSQL (8 minutes)'
 	$(call run_tests,fairground-tests)
 
+STEPS += test-overcommit
+.PHONY: test-overcommit
+test-overcommit:
+	@echo 'vm.overcommit_memory=2, for some seconds and restored; nothing else runs beside it (1 minute)'
+	$(CARGO) test --locked -p fairground-tests --test overcommit -- --ignored
+
 test-examples:
 	@echo 'The examples build, run, and print what they should (1 minute)'
 	$(call run_tests,fairground-examples)
