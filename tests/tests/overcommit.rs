@@ -71,7 +71,7 @@ except MemoryError:
     pass
 refused = len(blocks)
 del blocks
-print(size >> 30, digest.hexdigest(), refused > 0, len(bytes(64 << 20)))
+print(size >> 20, digest.hexdigest(), refused > 0, len(bytes(64 << 20)))
 ";
 
 #[test]
