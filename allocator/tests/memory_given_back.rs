@@ -393,6 +393,10 @@ fn main() -> ExitCode {
     if fairground_allocator::page_size() > 16 << 10 {
         return support::run(vec![Case::new("skipped: the bounds are for pages up to 16 KiB", None, || {})]);
     }
+    // An emulator and a sanitizer have memory of their own beside the program's.
+    if support::emulated() || support::sanitizer().is_some() {
+        return support::run(vec![Case::new("skipped: not for emulators and sanitizers", None, || {})]);
+    }
     // The lists are large blocks of the system's allocator; fixed, this makes it unmap them as soon as they are dropped.
     // SAFETY: sets a number, before there are threads.
     unsafe { libc::mallopt(libc::M_MMAP_THRESHOLD, 128 << 10) };
