@@ -119,6 +119,7 @@ fn try_alloc_large(size: usize, align: usize, mark: u8) -> Option<Block> {
     let page = MEMBLOCK.page_map();
     page.page(run.start).n.store(pages as u16, Relaxed);
     page.page(run.start).set_tag(Tag::new(Kind::Run, 0, mark));
+    reclaim::look_if_urgent();
     Some(Block { address: MEMBLOCK.address_of(run.start), zeroed: run.zeroed })
 }
 
@@ -163,6 +164,7 @@ fn resize_run(index: PageIndex, old: usize, new: usize) -> bool {
             return false;
         }
         page.n.store(new as u16, Relaxed);
+        reclaim::look_if_urgent();
     }
     true
 }

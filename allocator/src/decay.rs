@@ -103,10 +103,56 @@ impl Idle {
 /// Wide, because a page given back too early costs a page fault (`benches/LEDGER.md`); what lies idle goes after the interval.
 const CAP: usize = (64 << 20) / 4096;
 
-/// Most dirty pages there may be, with `configured` (0 for none) and the most pages in use in this interval and the last.
-#[inline]
-pub(crate) fn cap(configured: usize, used_most: [usize; 2]) -> usize {
-    if configured != 0 { configured } else { CAP.max(2 * used_most[0].max(used_most[1])) }
+/// Part of the most pages ever in use that may be dirty besides, and the least that makes: a quarter, 256 KiB.
+const SLACK: usize = 4;
+const LEAST_SLACK: usize = (256 << 10) / 4096;
+
+/// How many pages are in use.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Used {
+    pub(crate) now: usize,
+    /// The most in this interval and in the one before.
+    pub(crate) most: [usize; 2],
+    /// The most ever.
+    pub(crate) ever: usize,
+}
+
+impl Used {
+    /// So many are in use now.
+    #[inline]
+    pub(crate) fn are(&mut self, now: usize) {
+        self.now = now;
+        self.most[0] = self.most[0].max(now);
+        self.ever = self.ever.max(now);
+    }
+
+    /// An interval is over.
+    pub(crate) fn interval_over(&mut self) {
+        self.most = [self.now, self.most[0]];
+    }
+
+    /// Dirty pages there may be besides what the program has needed at its largest.
+    pub(crate) fn slack(&self) -> usize {
+        LEAST_SLACK.max(self.ever / SLACK)
+    }
+
+    /// Most dirty pages there may be, with `configured` (0 for none). A program never becomes larger than it was for the sake of
+    /// pages that it may use again: in use and dirty together stay below the most that ever were in use, and some slack.
+    #[inline]
+    pub(crate) fn cap(&self, configured: usize) -> usize {
+        if configured != 0 {
+            return configured;
+        }
+        let of_late = CAP.max(2 * self.most[0].max(self.most[1]));
+        of_late.min(self.ever - self.now + self.slack())
+    }
+
+    /// What is to go where there are `dirty` pages: what is beyond the cap, and half of the slack, so that the next page does not
+    /// begin it anew.
+    pub(crate) fn beyond(&self, dirty: usize, configured: usize) -> usize {
+        let cap = self.cap(configured);
+        if dirty > cap { dirty - cap + self.slack().min(cap) / 2 } else { 0 }
+    }
 }
 
 #[cfg(test)]
@@ -181,12 +227,29 @@ mod tests {
         assert_ne!(idle.due(), 0);
     }
 
+    fn used(now: usize, most: [usize; 2], ever: usize) -> Used {
+        Used { now, most, ever }
+    }
+
     #[test]
-    fn the_cap_follows_what_was_in_use_unless_it_is_configured() {
-        assert_eq!(cap(0, [0, 0]), CAP);
-        assert_eq!(cap(0, [CAP, 10 * CAP]), 20 * CAP);
-        assert_eq!(cap(0, [10 * CAP, 0]), 20 * CAP);
-        assert_eq!(cap(7, [CAP, CAP]), 7);
+    fn the_cap_is_what_was_in_use_of_late_unless_it_is_configured() {
+        assert_eq!(used(0, [0; 2], 100 * CAP).cap(0), CAP);
+        assert_eq!(used(0, [CAP, 10 * CAP], 100 * CAP).cap(0), 20 * CAP);
+        assert_eq!(used(0, [10 * CAP, 0], 100 * CAP).cap(0), 20 * CAP);
+        assert_eq!(used(0, [CAP, CAP], 100 * CAP).cap(7), 7);
+    }
+
+    #[test]
+    fn a_program_at_its_largest_has_few_dirty_pages() {
+        let mut used = Used::default();
+        used.are(16_000);
+        assert_eq!(used.cap(0), 4000);
+        assert_eq!(used.beyond(4000, 0), 0);
+        assert_eq!(used.beyond(4001, 0), 2001);
+        used.are(10_000);
+        assert_eq!(used.cap(0), 10_000);
+        used.interval_over();
+        assert_eq!(used.most, [10_000, 16_000]);
     }
 
     proptest! {

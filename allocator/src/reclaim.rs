@@ -9,6 +9,7 @@
 //! |---|---|
 //! | a sheaf was filled or emptied | every 16th time; the first time; the first after a rest; each time while the pressure is Urgent |
 //! | a large block was freed | each time |
+//! | a large block was allocated | each time while the pressure is Urgent |
 //! | a thread ends | once |
 //! | the alarm of a heap | see below |
 //! | the background thread, if configured | at the end of each interval, while the pressure is not Quiet |
@@ -66,6 +67,14 @@ pub(crate) fn lock() -> &'static Lock {
 pub(crate) fn look(heap: Option<&ThreadHeap>) {
     if pressure::pressure() != Pressure::Quiet {
         look_slow(heap);
+    }
+}
+
+/// A large block was allocated: if that made the program larger than it ever was, free pages go instead.
+#[inline]
+pub(crate) fn look_if_urgent() {
+    if pressure::pressure() == Pressure::Urgent {
+        look_slow(None);
     }
 }
 

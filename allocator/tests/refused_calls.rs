@@ -269,7 +269,7 @@ mod cases {
 
     pub fn all() -> Vec<Case> {
         let mut cases = vec![
-            Case::new("only the listed calls, others kill", None, others_kill),
+            Case::new("only the listed calls, others kill", None, others_kill).not_sanitized(),
             Case::new("only the listed calls, threads", None, others_kill_threads),
         ];
         for (error_name, error) in [("ENOSYS", libc::ENOSYS), ("EPERM", libc::EPERM)] {
@@ -294,12 +294,16 @@ mod cases {
         }
         for surroundings in SURROUNDINGS {
             let (name, limit) = (surroundings.name, surroundings.limit.map(|mib| (libc::RLIMIT_AS, mib << 20)));
-            cases.push(Case::new(&format!("each call fails once{name}"), limit, move || {
-                each_call_fails_once(surroundings)
-            }));
-            cases.push(Case::new(&format!("calls fail for a while{name}"), limit, move || {
-                calls_fail_for_a_while(surroundings)
-            }));
+            cases.push(
+                Case::new(&format!("each call fails once{name}"), limit, move || each_call_fails_once(surroundings))
+                    .not_sanitized(),
+            );
+            cases.push(
+                Case::new(&format!("calls fail for a while{name}"), limit, move || {
+                    calls_fail_for_a_while(surroundings)
+                })
+                .not_sanitized(),
+            );
         }
         cases
     }

@@ -122,8 +122,8 @@ fn class_for_aligned(size: usize, align: usize) -> Option<Class> {
 
 /// Bytes a heap may keep of one slab class, and of one class of the bins: the price of a fast path is memory that idle
 /// threads sit on, so the cap is in bytes.
-const SHEAF_BYTES: usize = 32 << 10;
-const CHUNK_SHEAF_BYTES: usize = 128 << 10;
+const SHEAF_BYTES: usize = 8 << 10;
+const CHUNK_SHEAF_BYTES: usize = 64 << 10;
 
 /// Objects a sheaf holds at most. 62 and the empty slot below them are 504 bytes, eight lines.
 pub(crate) const SHEAF_MAX: usize = 62;

@@ -12,7 +12,8 @@
 //! * a pageblock's type only decides where its free pages are listed.
 //!
 //! Besides power-of-two blocks there are exact counts: [`Buddy::alloc_exact`] gives the tail of the block back at once, so
-//! a run of 257 pages costs 257 pages; [`Buddy::free_range`] takes any range apart into aligned blocks.
+//! a run of 257 pages costs 257 pages; [`Buddy::free_range`] takes any range apart into aligned blocks. Where runs of
+//! all sizes come and go, holes between them are larger than the blocks they consist of: `hole.rs` finds those.
 //!
 //! This file is pure arithmetic on descriptors: no lock, no system call. The zone provides both.
 
@@ -43,7 +44,6 @@ impl Order {
         1 << self.0
     }
 
-    #[cfg(test)]
     pub(crate) const fn get(self) -> u8 {
         self.0
     }
@@ -145,14 +145,23 @@ pub(crate) struct Buddy {
     free_pages: u32,
     /// Chunks below this page that have neighbouring numbers have neighbouring addresses.
     contiguous_end: PageIndex,
-    /// End of the highest chunk added below `contiguous_end`: descriptors from here on may not be there yet.
+    /// Start of the lowest and end of the highest chunk added below `contiguous_end`: descriptors outside may not be there yet.
+    first: PageIndex,
     end: PageIndex,
 }
 
 impl Buddy {
     pub(crate) const fn new(map: PageMap, pageblocks: PageblockTypes, contiguous_end: PageIndex) -> Buddy {
         const AREA: FreeArea = FreeArea { lists: [const { PageList::new() }; NR_TYPES], blocks: [0; NR_TYPES] };
-        Buddy { map, pageblocks, areas: [AREA; NR_ORDERS], free_pages: 0, contiguous_end, end: PageIndex::NONE }
+        Buddy {
+            map,
+            pageblocks,
+            areas: [AREA; NR_ORDERS],
+            free_pages: 0,
+            contiguous_end,
+            first: contiguous_end,
+            end: PageIndex::NONE,
+        }
     }
 
     /// Pages in free blocks.
@@ -172,6 +181,7 @@ impl Buddy {
         self.link(start, Order::MAX, kind);
         self.free_pages += Order::MAX.pages();
         if start < self.contiguous_end {
+            self.first = self.first.min(start);
             self.end = self.end.max(start.add(Order::MAX.pages()));
         }
     }
@@ -195,15 +205,26 @@ impl Buddy {
 
     /// Exactly `pages` pages, starting at a multiple of `align` pages (a power of two).
     pub(crate) fn alloc_exact(&mut self, pages: u32, align: u32, kind: MigrateType) -> Option<PageIndex> {
+        if align == 1
+            && let Some(start) = self.find_hole(pages, kind)
+            && self.take_range(start, pages)
+        {
+            return Some(start);
+        }
         let order = Order::for_pages(pages.max(align))?;
         let index = self.alloc_pages(order, kind)?;
         self.free_range(index.add(pages), order.pages() - pages);
         Some(index)
     }
 
-    /// Exactly `pages` pages, more than a chunk: whole free chunks that follow each other, at the lowest address there is,
-    /// and the tail of the last given back.
+    /// Exactly `pages` pages, more than a chunk: a hole, or whole free chunks that follow each other, at the lowest address
+    /// there is, and the tail of the last given back.
     pub(crate) fn alloc_chunks(&mut self, pages: u32, kind: MigrateType) -> Option<PageIndex> {
+        if let Some(start) = self.find_hole(pages, kind)
+            && self.take_range(start, pages)
+        {
+            return Some(start);
+        }
         let chunk = Order::MAX.pages();
         let whole = pages.next_multiple_of(chunk);
         let mut best = None;
@@ -257,12 +278,22 @@ impl Buddy {
     }
 
     /// The free block that starts at `index`, if one does.
-    fn free_block_from(&self, index: PageIndex) -> Option<(MigrateType, Order)> {
+    pub(super) fn free_block_from(&self, index: PageIndex) -> Option<(MigrateType, Order)> {
         if index.is_aligned(Order::MAX.pages()) && index >= self.end {
             return None; // another chunk, elsewhere or not there yet
         }
         let tag = self.map.page(index).tag();
         (tag.kind() == Kind::Buddy).then(|| (MigrateType::from_byte(tag.b()), Order(tag.a())))
+    }
+
+    /// The free block that ends before `index`, if one does.
+    pub(super) fn free_block_before(&self, index: PageIndex) -> Option<(MigrateType, Order)> {
+        if index.is_aligned(Order::MAX.pages()) && !(self.first < index && index <= self.end) {
+            return None; // likewise
+        }
+        (0..NR_ORDERS as u8).map(Order).take_while(|order| index.is_aligned(order.pages())).find_map(|order| {
+            self.free_block_from(PageIndex(index.0 - order.pages())).filter(|&(_, found)| found == order)
+        })
     }
 
     /// Gives a block back and merges it with its buddies as far as they are free (`__free_one_page`).
@@ -333,6 +364,18 @@ impl Buddy {
             self.free_pages_order(start, order);
             start = start.add(order.pages());
             pages -= order.pages();
+        }
+    }
+
+    /// Calls `each` with the first `most` free blocks of an order and type.
+    pub(super) fn for_first_free(&self, order: Order, kind: MigrateType, most: usize, mut each: impl FnMut(PageIndex)) {
+        let mut at = self.areas[order.0 as usize].lists[kind as usize].first();
+        for _ in 0..most {
+            if at.is_none() {
+                return;
+            }
+            each(at);
+            at = PageList::after(self.map, at);
         }
     }
 

@@ -129,7 +129,7 @@ proptest! {
                     // Blocks are taken in order to give their memory back, and come back in any order.
                     let mut blocks = [(PageIndex::NONE, Order::MAX); 4];
                     let before = model.buddy.free_pages();
-                    let taken = model.buddy.take_free(&mut blocks, |start, order| (start.0 >> order.get()) % 3 != pages % 3);
+                    let taken = model.buddy.take_free(&mut blocks, Order::all_descending(), |start, order| (start.0 >> order.get()) % 3 != pages % 3);
                     for &(start, order) in &blocks[..taken] {
                         model.mark(start.0, order.pages(), true);
                     }
@@ -183,4 +183,16 @@ fn exact_counts_waste_nothing() {
     let before = model.buddy.free_pages();
     model.buddy.alloc_exact(257, 1, MigrateType::Direct).unwrap();
     assert_eq!(before - model.buddy.free_pages(), 257);
+}
+
+#[test]
+fn a_hole_of_small_blocks_serves_a_large_run() {
+    let mut model = Model::new();
+    let start = model.buddy.alloc_exact(1024, 1, MigrateType::Direct).unwrap();
+    // None of the 424 pages in the middle head a block of 256.
+    model.buddy.free_range(start.add(300), 424);
+    let free: Vec<_> = (0..=10).map(|o| model.buddy.free_blocks(Order::new(o), MigrateType::Direct)).collect();
+    assert_eq!(free[8], 0);
+    assert_eq!(model.buddy.alloc_exact(400, 1, MigrateType::Direct), Some(start.add(300)));
+    assert_eq!(model.buddy.free_blocks(Order::new(10), MigrateType::Direct), free[10], "no chunk was split");
 }

@@ -17,10 +17,11 @@
 
 pub(crate) mod buddy;
 mod dirty;
+mod hole;
 mod huge;
 pub(crate) mod node;
 
-use crate::decay::{self, Idle, Moment};
+use crate::decay::{Idle, Moment, Used};
 use crate::lock::{Lock, Patience};
 use crate::memblock::{CHUNK, MEMBLOCK, NodeId};
 use crate::os::map::{self, PAGE_SHIFT, PAGE_SIZE};
@@ -44,7 +45,7 @@ const BATCH_PAGES: usize = 2048;
 /// Least cap on dirty bytes: below it churn of a few blocks would go to the system and back.
 const LEAST_CAP: usize = 1 << 20;
 
-/// Dirty pages allowed at any time; 0: what `decay::cap` makes of what is in use.
+/// Dirty pages allowed at any time; 0: what `Used::cap` makes of what is in use.
 static DIRTY_CAP: AtomicUsize = AtomicUsize::new(0);
 
 /// Sets how many dirty bytes may stay.
@@ -75,8 +76,7 @@ struct Inner {
     idle: Idle,
     /// Pages that are free but away.
     away: usize,
-    /// Most pages in use in this interval and in the one before.
-    used_most: [usize; 2],
+    used: Used,
 }
 
 /// See the module's text.
@@ -104,7 +104,7 @@ impl Zone {
                 dirty_free: 0,
                 idle: Idle::new(),
                 away: 0,
-                used_most: [0; 2],
+                used: Used::default(),
             }),
         }
     }
@@ -158,7 +158,7 @@ impl Zone {
         };
         let Some(start) = found else { return (inner.away == 0).then_some(None) };
         let dirty = dirty::mark(start, pages);
-        inner.account(dirty);
+        inner.account(pages, dirty);
         Some(Some(Pages { start, zeroed: dirty == 0 }))
     }
 
@@ -171,7 +171,7 @@ impl Zone {
             return None;
         }
         let dirty = dirty::mark(end, more);
-        inner.account(dirty);
+        inner.account(more, dirty);
         Some(dirty == 0)
     }
 
@@ -183,7 +183,8 @@ impl Zone {
             let inner = unsafe { &mut *self.inner.get() };
             inner.buddy.free_range(start, pages);
             inner.dirty_free += pages as usize;
-            inner.dirty_free > inner.cap()
+            inner.used.are(inner.used.now - pages as usize);
+            inner.has_too_many()
         };
         pressure::raise(if too_many { Pressure::Urgent } else { Pressure::Pending });
     }
@@ -196,11 +197,9 @@ impl Zone {
             let inner = unsafe { &mut *self.inner.get() };
             inner.idle.advance(moment, inner.dirty_free, TRIFLE, STEP);
             if moment != Moment::Step {
-                inner.used_most = [inner.used(), inner.used_most[0]];
+                inner.used.interval_over();
             }
-            let cap = inner.cap();
-            let beyond = if inner.dirty_free > cap { inner.dirty_free - cap / 2 } else { 0 };
-            inner.idle.due().max(beyond)
+            inner.idle.due().max(inner.used.beyond(inner.dirty_free, DIRTY_CAP.load(Relaxed)))
         };
         let gave_back = self.purge_pages(due);
         let _guard = self.lock.lock();
@@ -321,21 +320,18 @@ impl Inner {
         counts
     }
 
-    /// Pages in use.
-    fn used(&self) -> usize {
-        self.present - self.buddy.free_pages() as usize - self.away
+    fn has_too_many(&self) -> bool {
+        self.dirty_free > self.used.cap(DIRTY_CAP.load(Relaxed))
     }
 
-    /// Most dirty pages allowed now.
-    fn cap(&self) -> usize {
-        decay::cap(DIRTY_CAP.load(Relaxed), self.used_most)
-    }
-
-    /// Notes that `dirty` pages of those just allocated were dirty.
-    fn account(&mut self, dirty: u32) {
+    /// Notes that `pages` pages were allocated, and that `dirty` of them were dirty.
+    fn account(&mut self, pages: u32, dirty: u32) {
         self.dirty_free -= dirty as usize;
         self.idle.fell_to(self.dirty_free);
-        self.used_most[0] = self.used_most[0].max(self.used());
+        self.used.are(self.used.now + pages as usize);
+        if dirty != pages && self.has_too_many() {
+            pressure::raise(Pressure::Urgent);
+        }
     }
 }
 

@@ -21,7 +21,10 @@ const VARIABLE: &str = "FAIRGROUND_TEST_CASE";
 const RUNNER: &str = "FAIRGROUND_TEST_RUNNER";
 
 /// After this a case counts as hanging.
-const PATIENCE: Duration = Duration::from_secs(120);
+fn patience() -> Duration {
+    // Emulators and sanitizers are ten to fifty times slower, and most of all where a case forks a thousand times.
+    Duration::from_secs(if emulated() || sanitizer().is_some() { 1200 } else { 120 })
+}
 
 /// Whether this program runs in an emulator, which passes on no limits and installs no seccomp filters.
 pub fn emulated() -> bool {
@@ -45,9 +48,17 @@ pub struct Case {
     body: Box<dyn Fn()>,
     end: End,
     configuration: Option<&'static str>,
+    /// Why the case cannot run under a sanitizer.
+    no_sanitizer: Option<&'static str>,
 }
 
 impl Case {
+    /// A case in which calls fail that a sanitizer cannot do without.
+    pub fn not_sanitized(mut self) -> Case {
+        self.no_sanitizer = Some("itself ends where these calls fail");
+        self
+    }
+
     /// The same under a configuration.
     pub fn configured(mut self, configuration: &'static str) -> Case {
         self.name = format!("{} ({configuration})", self.name);
@@ -70,13 +81,27 @@ impl Case {
 
     /// A case that ends normally, under a limit if one is given.
     pub fn new(name: &str, limit: Option<(libc::__rlimit_resource_t, usize)>, body: impl Fn() + 'static) -> Case {
-        Case { name: name.into(), limit, body: Box::new(body), end: End::Success, configuration: None }
+        Case {
+            name: name.into(),
+            limit,
+            body: Box::new(body),
+            end: End::Success,
+            configuration: None,
+            no_sanitizer: None,
+        }
     }
 
     /// A case that must be aborted with these words on stderr.
     pub fn aborted(name: &str, words: &[&str], body: impl Fn() + 'static) -> Case {
         let words = words.iter().map(|&word| word.into()).collect();
-        Case { name: name.into(), limit: None, body: Box::new(body), end: End::Abort(words), configuration: None }
+        Case {
+            name: name.into(),
+            limit: None,
+            body: Box::new(body),
+            end: End::Abort(words),
+            configuration: None,
+            no_sanitizer: None,
+        }
     }
 }
 
@@ -105,8 +130,9 @@ pub fn run(cases: Vec<Case>) -> ExitCode {
         if !is_wanted(&case.name) {
             continue;
         }
-        if let Some(sanitizer) = sanitizer().filter(|_| case.limit.is_some()) {
-            println!("{} ... skipped: {sanitizer} itself takes terabytes of address space", case.name);
+        let no_limit = case.limit.map(|_| "itself takes terabytes of address space");
+        if let (Some(sanitizer), Some(why)) = (sanitizer(), no_limit.or(case.no_sanitizer)) {
+            println!("{} ... skipped: {sanitizer} {why}", case.name);
             continue;
         }
         ran += 1;
@@ -165,7 +191,7 @@ fn start(number: usize, case: &Case) -> Output {
     let mut child = command.spawn().expect("start a process for a case");
     let since = Instant::now();
     while child.try_wait().expect("wait for a case").is_none() {
-        if since.elapsed() > PATIENCE {
+        if since.elapsed() > patience() {
             child.kill().expect("end a case that hangs");
             break;
         }
