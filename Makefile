@@ -227,8 +227,9 @@ compare:
 	$(CARGO) build --locked --release -p fairground-ffi -p fairground-benches
 	@echo 'Every workload under every allocator, five times (about 20 minutes; with COMPARE_FLAGS=--quick about four)'
 	@mkdir -p out
-	'$(TARGET)/release/fairground-compare' --markdown out/compare.md --json out/compare.json $(COMPARE_FLAGS)
-	@echo 'The tables are in out/compare.md, the raw data in out/compare.json'
+	'$(TARGET)/release/fairground-compare' --html out/report.html --json out/compare.json --markdown out/compare.md \
+		--picture out/summary.svg $(COMPARE_FLAGS)
+	@echo 'Pictures and tables are in out/report.html, the tables as Markdown in out/compare.md, the raw data in out/compare.json'
 
 .PHONY: format
 format:

@@ -3,6 +3,7 @@
 use super::peers::Allocator;
 use super::process::{self, Finished};
 use super::sample::{Load, Sample};
+use super::series::Series;
 use super::{redis, startup};
 use crate::workload::{self, Workload};
 use std::process::Command;
@@ -57,6 +58,11 @@ impl Job {
         }
     }
 
+    /// Whether it runs with as many threads as it is told to: only such a job is a row of its own for each number.
+    pub fn takes_threads(&self) -> bool {
+        matches!(self, Self::Workload(_))
+    }
+
     /// Why the job cannot run on this machine, if it cannot.
     pub fn missing(&self) -> Option<String> {
         match self {
@@ -94,5 +100,6 @@ fn run_workload(workload: &Workload, allocator: &Allocator, load: &Load) -> Resu
         peak_kib: number("peak_kib")?,
         after_kib: Some(number("after_kib")?),
         checksum: field("checksum")?.to_owned(),
+        series: Series::in_output(&output)?,
     })
 }

@@ -3,7 +3,7 @@
 //! An allocator is a shared library that is preloaded; the C library's own needs none. A peer that is not installed is
 //! named as missing, with the Debian package that would bring it: a comparison that silently shrinks is not believed.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -15,7 +15,7 @@ pub const OURS: &str = "fairground";
 pub const CONTROL: &str = "control";
 
 /// Why an allocator is in the run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
     /// All ratios are relative to it: ours, or glibc if ours is missing.
@@ -27,7 +27,7 @@ pub enum Role {
 }
 
 /// One allocator of the run.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Allocator {
     /// Its name in the tables.
     pub name: String,
@@ -41,7 +41,7 @@ pub struct Allocator {
 }
 
 /// A peer that was asked for but is not there.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Missing {
     /// Its name in the tables.
     pub name: String,

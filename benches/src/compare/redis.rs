@@ -62,6 +62,7 @@ pub(super) fn run(allocator: &Allocator, load: &Load) -> Result<Sample, String> 
         peak_kib,
         after_kib: None,
         checksum,
+        series: None,
     })
 }
 

@@ -43,5 +43,6 @@ pub(super) fn run(allocator: &Allocator, load: &Load) -> Result<Sample, String> 
         peak_kib,
         after_kib: None,
         checksum: format!("{starts} starts"),
+        series: None,
     })
 }

@@ -1,0 +1,106 @@
+//! The summary: geometric means of time and peak memory, a bar for each allocator, ours at 1.0.
+//!
+//! Two panels with the same lines, so that an allocator is read across. Solid is ours, striped by its outline a peer; the
+//! band about 1.0 is what the control could not tell apart.
+
+use super::{
+    Area, Drawn, GRID, INK, LESS, MORE, PAPER, SOFT, bold, picture, relative_mean, shown, style, ticks, width,
+};
+use crate::compare::report::{Metric, Report};
+use plotters::prelude::*;
+use plotters::style::text_anchor::{HPos, VPos};
+
+const LINE: u32 = 26;
+const TOP: u32 = 74;
+const BOTTOM: u32 = 44;
+
+/// Draws it.
+pub fn draw(report: &Report) -> Result<String, String> {
+    let mut order = shown(report);
+    let ours = order.remove(0);
+    let key = |&a: &usize| relative_mean(report, Metric::Time, a).unwrap_or(f64::INFINITY);
+    order.sort_by(|a, b| key(a).total_cmp(&key(b)));
+    order.insert(0, ours);
+    let name = &report.allocators()[0].name;
+    let described: Vec<String> = order.iter().map(|&a| describe(report, a)).collect();
+    let description = format!("Bars, {name} at 1.0, shorter is better. {}", described.join("; "));
+    let size = (860, TOP + BOTTOM + LINE * order.len() as u32);
+    picture("Time and peak memory of each allocator, geometric means", &description, size, |area| {
+        let title = format!("Time and memory relative to {name}, geometric means: shorter is better");
+        area.draw(&Text::new(title, (16, 14), bold(16.0, HPos::Left, VPos::Top)))?;
+        let (left, right) = area.split_horizontally(490);
+        panel(report, &left, Metric::Time, &order, 140)?;
+        panel(report, &right, Metric::Peak, &order, 20)
+    })
+}
+
+fn describe(report: &Report, allocator: usize) -> String {
+    let value = |m| relative_mean(report, m, allocator).map_or_else(|| "unknown".into(), |v| format!("{v:.2}"));
+    let name = &report.allocators()[allocator].name;
+    format!("{name}: time {}, peak memory {}", value(Metric::Time), value(Metric::Peak))
+}
+
+fn panel(report: &Report, area: &Area, metric: Metric, order: &[usize], left: u32) -> Drawn {
+    let values: Vec<Option<f64>> = order.iter().map(|&a| relative_mean(report, metric, a)).collect();
+    let most = values.iter().flatten().copied().fold(1.0, f64::max);
+    let lines = order.len() as f64;
+    // A seventh more than the longest bar leaves room for its number.
+    let end = most * 1.15;
+    let mut chart = ChartBuilder::on(area)
+        .margin_left(left)
+        .margin_right(16)
+        .margin_top(TOP)
+        .margin_bottom(BOTTOM)
+        .build_cartesian_2d(0.0..end, lines..0.0)?;
+    let rows = report.pair(metric, 0, 0).map_or(0, |mean| mean.rows);
+    let what = metric.name();
+    let heading = format!("{what}, {rows} rows");
+    let at_top = |text: String, style| EmptyElement::at((0.0, 0.0)) + Text::new(text, (0, -14), style);
+    chart.draw_series([at_top(heading, bold(13.0, HPos::Left, VPos::Center))])?;
+    for tick in ticks(end, 6.0) {
+        chart.draw_series([PathElement::new([(tick, 0.0), (tick, lines)], GRID)])?;
+        let label = Text::new(format!("{tick}"), (0, 12), style(11.0, SOFT, HPos::Center, VPos::Center));
+        chart.draw_series([EmptyElement::at((tick, lines)) + label])?;
+    }
+    let noise = report.mean_noise(metric).unwrap_or(0.0);
+    chart.draw_series([Rectangle::new([(1.0 - noise, 0.0), (1.0 + noise, lines)], GRID.filled())])?;
+    for (line, (&allocator, value)) in order.iter().zip(values).enumerate() {
+        let (top, bottom, middle) = (line as f64 + 0.2, line as f64 + 0.8, line as f64 + 0.5);
+        let bar = |end: f64| [(0.0, top), (end, bottom)];
+        let value_style = style(12.0, INK, HPos::Left, VPos::Center);
+        if let Some(value) = value {
+            let (fill, outline) = match line {
+                0 => (INK, INK),
+                _ if value < 1.0 => (LESS, LESS),
+                _ => (PAPER, MORE),
+            };
+            chart.draw_series([Rectangle::new(bar(value), fill.filled())])?;
+            chart.draw_series([Rectangle::new(bar(value), outline.stroke_width(2))])?;
+            let number = Text::new(format!("{value:.2}"), (6, 0), value_style);
+            chart.draw_series([EmptyElement::at((value, middle)) + number])?;
+        } else {
+            let nothing = Text::new("no figures".to_owned(), (6, 0), value_style);
+            chart.draw_series([EmptyElement::at((0.0, middle)) + nothing])?;
+        }
+        if left > 100 {
+            let name = &report.allocators()[allocator].name;
+            // A long name (a peer can be called anything) is shortened rather than cut off by the edge.
+            let name = if width(name, 12.0) > f64::from(left) {
+                format!("{}…", &name[..name.floor_char_boundary(16)])
+            } else {
+                name.clone()
+            };
+            let style = if line == 0 {
+                bold(12.0, HPos::Right, VPos::Center)
+            } else {
+                style(12.0, INK, HPos::Right, VPos::Center)
+            };
+            chart.draw_series([EmptyElement::at((0.0, middle)) + Text::new(name, (-8, 0), style)])?;
+        }
+    }
+    chart.draw_series([PathElement::new([(1.0, 0.0), (1.0, lines)], INK.stroke_width(1))])?;
+    let legend = format!("band: noise of the control, ±{:.1} %", noise * 100.0);
+    let label = Text::new(legend, (0, 30), style(11.0, SOFT, HPos::Left, VPos::Center));
+    chart.draw_series([EmptyElement::at((0.0, lines)) + label])?;
+    Ok(())
+}
