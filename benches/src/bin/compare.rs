@@ -53,7 +53,7 @@ struct Options {
     /// Write the report with pictures and tables here: one HTML file that needs nothing else.
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
-    /// Write the raw data here.
+    /// Write the raw data here, while the run goes on and at its end.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
     /// Write the tables of the README here.

@@ -15,7 +15,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 pub fn page(report: &Report, entries: &[Entry]) -> Result<String, String> {
     let ours = &report.allocators()[0].name;
     let title = title_case(&format!("{ours} beside its peers"));
-    let lost: Vec<Lost> = Metric::DECISIVE.into_iter().flat_map(|metric| report.lost(metric)).collect();
+    let lost: Vec<Lost> = Metric::CONTESTED.into_iter().flat_map(|metric| report.lost(metric)).collect();
     let page = html! {
         (DOCTYPE)
         html lang="en" {
@@ -164,11 +164,11 @@ fn lost_rows(report: &Report, lost: &[Lost], entries: &[Entry]) -> Markup {
                         @if let Some(entry) = losses::entry(entries, lost) {
                             td.long { (entry.why) }
                             td.long { (entry.would_help) }
-                        } @else if lost.ratio > MUST_BE_EXPLAINED {
+                        } @else if losses::must_be_explained(lost) {
                             td.text { strong { "No entry in benches/LOSSES.md." } }
                             td {}
                         } @else {
-                            td.text { small { "no entry; none is asked for below " (MUST_BE_EXPLAINED) } }
+                            td.text { small { "No entry, and none is asked for." } }
                             td {}
                         }
                     }
@@ -178,7 +178,7 @@ fn lost_rows(report: &Report, lost: &[Lost], entries: &[Entry]) -> Markup {
         @if !unexplained.is_empty() {
             div.warning {
                 "Worse than " (MUST_BE_EXPLAINED) " of the best peer and without an entry in benches/LOSSES.md:"
-                ul { @for lost in &unexplained { li { (lost_by(lost)) } } }
+                ul { @for lost in &unexplained { li { (lost.metric.name()) ": " (lost_by(lost)) } } }
             }
         }
     }

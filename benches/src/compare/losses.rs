@@ -36,10 +36,15 @@ pub fn entry<'a>(entries: &'a [Entry], lost: &Lost) -> Option<&'a Entry> {
     entries.iter().find(|entry| entry.metric == lost.metric && entry.rows.contains(&lost.row.workload))
 }
 
-/// The rows that break the rule: worse than [`MUST_BE_EXPLAINED`] and without an entry.
+/// Whether the rule asks for an entry about a lost row.
+pub fn must_be_explained(lost: &Lost) -> bool {
+    Metric::DECISIVE.contains(&lost.metric) && lost.ratio > MUST_BE_EXPLAINED
+}
+
+/// The rows that break the rule: an entry is asked for and there is none.
 pub fn unexplained<'a>(report: &'a Report, entries: &[Entry]) -> Vec<Lost<'a>> {
     let lost = Metric::DECISIVE.into_iter().flat_map(|metric| report.lost(metric));
-    lost.filter(|lost| lost.ratio > MUST_BE_EXPLAINED && entry(entries, lost).is_none()).collect()
+    lost.filter(|lost| must_be_explained(lost) && entry(entries, lost).is_none()).collect()
 }
 
 /// Reads the list: what follows the heading `## Entries`.

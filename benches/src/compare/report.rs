@@ -36,7 +36,10 @@ pub enum Metric {
 impl Metric {
     /// All metrics in the order of the tables.
     pub const ALL: [Self; 6] = [Self::Time, Self::Peak, Self::After, Self::Faults, Self::User, Self::System];
-    /// Those by which a row is won or lost; the others explain them.
+    /// Those in which losses are listed; the others explain them.
+    pub const CONTESTED: [Self; 3] = [Self::Time, Self::Peak, Self::After];
+    /// Those in which a loss must be explained. What remains after everything was freed is not among them: what is given back
+    /// with a delay is still there when a short program looks.
     pub const DECISIVE: [Self; 2] = [Self::Time, Self::Peak];
 
     /// One word, as in the raw data and in the list of losses.

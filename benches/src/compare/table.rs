@@ -1,6 +1,6 @@
 //! The report as text for a terminal, and as Markdown for the README.
 
-use super::losses::{self, Entry, MUST_BE_EXPLAINED};
+use super::losses::{self, Entry};
 use super::peers::Role;
 use super::report::{Lost, Metric, NO_DIFFERENCE, Report, Row, Setting};
 use std::fmt::Write as _;
@@ -122,24 +122,35 @@ fn means(report: &Report, shown: &[usize]) -> String {
     out
 }
 
-/// A line for each row lost in time or peak memory: by how much, to whom, and why.
+/// The rows that are lost: for each metric a line for the rows with the same reason.
 fn lost_lines(report: &Report, entries: &[Entry]) -> Vec<String> {
-    let lost = Metric::DECISIVE.into_iter().flat_map(|metric| report.lost(metric));
-    lost.map(|lost| format!("{}. {}", lost_by(&lost), reason(&lost, entries))).collect()
+    let mut lines = Vec::new();
+    for metric in Metric::CONTESTED {
+        let mut by_reason: Vec<(String, Vec<String>)> = Vec::new();
+        for lost in report.lost(metric) {
+            let reason = reason(&lost, entries);
+            match by_reason.iter_mut().find(|(known, _)| *known == reason) {
+                Some((_, rows)) => rows.push(lost_by(&lost)),
+                None => by_reason.push((reason, vec![lost_by(&lost)])),
+            }
+        }
+        lines
+            .extend(by_reason.iter().map(|(reason, rows)| format!("{}: {}. {reason}", metric.name(), rows.join(", "))));
+    }
+    lines
 }
 
-/// By how much a row is lost, and to whom.
+/// Which row is lost, by how much, and to whom.
 pub fn lost_by(lost: &Lost) -> String {
-    let Lost { row, metric, peer, ratio, noise } = lost;
-    format!("{} in {}: {ratio:.2} of {} (noise {:.1} %)", row.workload, metric.name(), peer.name, noise * 100.0)
+    format!("{} ({:.2} of {}, noise {:.1} %)", lost.row.workload, lost.ratio, lost.peer.name, lost.noise * 100.0)
 }
 
 /// Why a row is lost, or that this is missing.
 pub fn reason(lost: &Lost, entries: &[Entry]) -> String {
     match losses::entry(entries, lost) {
         Some(entry) => entry.why.clone(),
-        None if lost.ratio > MUST_BE_EXPLAINED => "NO ENTRY in benches/LOSSES.md says why, and one must.".into(),
-        None => "No entry; none is asked for below 1.15.".into(),
+        None if losses::must_be_explained(lost) => "NO ENTRY in benches/LOSSES.md says why, and one must.".into(),
+        None => "No entry, and none is asked for.".into(),
     }
 }
 
@@ -253,10 +264,10 @@ mod tests {
     #[test]
     fn both_forms_name_the_lost_row_the_ratio_and_that_no_entry_says_why() {
         let report = plain();
-        assert!(text(&report, &[]).contains("lost: larson in wall time: 2.00 of glibc (noise 4.8 %). NO ENTRY"));
+        assert!(text(&report, &[]).contains("lost: wall time: larson (2.00 of glibc, noise 4.8 %). NO ENTRY"));
         let markdown = markdown(&report, &[]);
         assert!(markdown.contains("| larson | 2.00 | 1.00 (2.00) | 2.00 | 4.8 % |"), "{markdown}");
-        assert!(markdown.contains("* larson in wall time: 2.00 of glibc (noise 4.8 %). NO ENTRY"), "{markdown}");
+        assert!(markdown.contains("* wall time: larson (2.00 of glibc, noise 4.8 %). NO ENTRY"), "{markdown}");
         assert!(markdown.contains("| glibc | 2.000 | 1.000 |"), "{markdown}");
     }
 

@@ -82,7 +82,7 @@ pub fn draw(report: &Report) -> Result<String, String> {
 /// From a step below the least value (and 1.0) to a step above the greatest, so that names beside points fit in.
 fn range(values: impl Iterator<Item = f64>) -> (f64, f64) {
     let (least, most) = values.fold((1.0_f64, 1.0_f64), |(least, most), v| (least.min(v), most.max(v)));
-    let margin = ((most - least) * 0.12).max(0.05);
+    let margin = ((most - least) * 0.2).max(0.05);
     ((least - margin).max(0.0), most + margin)
 }
 

@@ -63,6 +63,7 @@ fn panel(report: &Report, area: &Area, metric: Metric, order: &[usize], left: u3
         chart.draw_series([EmptyElement::at((tick, lines)) + label])?;
     }
     let noise = report.mean_noise(metric).unwrap_or(0.0);
+    let number_width = 40.0 * end / f64::from(chart.plotting_area().dim_in_pixel().0);
     chart.draw_series([Rectangle::new([(1.0 - noise, 0.0), (1.0 + noise, lines)], GRID.filled())])?;
     for (line, (&allocator, value)) in order.iter().zip(values).enumerate() {
         let (top, bottom, middle) = (line as f64 + 0.2, line as f64 + 0.8, line as f64 + 0.5);
@@ -76,8 +77,10 @@ fn panel(report: &Report, area: &Area, metric: Metric, order: &[usize], left: u3
             };
             chart.draw_series([Rectangle::new(bar(value), fill.filled())])?;
             chart.draw_series([Rectangle::new(bar(value), outline.stroke_width(2))])?;
+            // Where the number would lie on the line at 1.0 or in the band, it goes to their right.
+            let at = if (1.0 - number_width..1.0 + noise).contains(&value) { 1.0 + noise } else { value };
             let number = Text::new(format!("{value:.2}"), (6, 0), value_style);
-            chart.draw_series([EmptyElement::at((value, middle)) + number])?;
+            chart.draw_series([EmptyElement::at((at, middle)) + number])?;
         } else {
             let nothing = Text::new("no figures".to_owned(), (6, 0), value_style);
             chart.draw_series([EmptyElement::at((0.0, middle)) + nothing])?;
