@@ -13,7 +13,7 @@ use fairground_benches::compare::{html, peers, plot, schedule, table};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// Run workloads under several allocators, interleaved, and compare time and memory.
@@ -132,14 +132,14 @@ fn compare(options: &Options) -> Result<Report, String> {
     let mut said = false;
     let outcomes = schedule::run_all(&cases, &setting.allocators, setting.repetitions, &load, &stop, |outcomes| {
         let Some(path) = &options.json else { return };
-        let kept = write_raw(path, &Report::new(setting.clone(), &cases, outcomes));
+        let kept = write_raw(path, &Report::new(setting.clone(), &cases, outcomes, true));
         if let Err(error) = kept
             && !std::mem::replace(&mut said, true)
         {
             eprintln!("fairground-compare: what there is so far cannot be kept: {error}");
         }
     });
-    Ok(Report::new(setting, &cases, &outcomes))
+    Ok(Report::new(setting, &cases, &outcomes, stop.load(Ordering::Relaxed)))
 }
 
 /// Set by the first SIGINT or SIGTERM; the second ends the program.

@@ -316,7 +316,7 @@ fn method(report: &Report) -> Markup {
                   does to that very row; it is printed beside every ratio (±). No difference within it, or below "
                  (percent(Some(NO_DIFFERENCE))) ", is called one." }
             li { "Peak memory is the process's own high-water mark (VmHWM); faults, user and system time are the kernel's account of \
-                  the process. A program that waits on purpose has no wall time here." }
+                  the process. Phases in which a program waits on purpose are no part of its wall time." }
         }
         h2 { "To repeat it" }
         p { "In a checkout of the version under test, on a machine with nothing else to do:" }

@@ -59,7 +59,7 @@ impl Job {
     }
 
     /// Whether it runs with as many threads as it is told to: only such a job is a row of its own for each number.
-    pub fn takes_threads(&self) -> bool {
+    pub fn threaded(&self) -> bool {
         matches!(self, Self::Workload(_))
     }
 

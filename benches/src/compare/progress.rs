@@ -11,7 +11,8 @@ pub(super) struct Progress {
     finished: usize,
     /// Seconds and number of finished runs of each case.
     spent: Vec<(f64, usize)>,
-    allocators: usize,
+    /// Runs of each case, all in all.
+    runs: Vec<usize>,
     repetitions: usize,
     terminal: bool,
     /// Case and repetition of the last line.
@@ -19,9 +20,9 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    pub(super) fn new(cases: usize, allocators: usize, repetitions: usize) -> Self {
+    pub(super) fn new(runs: Vec<usize>, repetitions: usize) -> Self {
         let (begin, terminal) = (Instant::now(), std::io::stderr().is_terminal());
-        Self { begin, finished: 0, spent: vec![(0.0, 0); cases], allocators, repetitions, terminal, announced: None }
+        Self { begin, finished: 0, spent: vec![(0.0, 0); runs.len()], runs, repetitions, terminal, announced: None }
     }
 
     /// A run begins.
@@ -37,8 +38,7 @@ impl Progress {
     }
 
     fn line(&self, repetition: usize, row: &str, allocator: &str, elapsed: f64) -> String {
-        let runs = self.spent.len() * self.allocators * self.repetitions;
-        let percent = 100 * self.finished / runs.max(1);
+        let percent = 100 * self.finished / self.runs.iter().sum::<usize>().max(1);
         let left =
             self.seconds_left().map_or_else(|| "estimating".to_owned(), |s| format!("about {} left", duration(s)));
         format!(
@@ -66,11 +66,11 @@ impl Progress {
             .iter()
             .filter(|s| s.1 > 0)
             .fold((0.0, 0.0), |(seconds, begun), s| (seconds + s.0 / s.1 as f64, begun + 1.0));
-        let left = |&(spent, count): &(f64, usize)| {
+        let left = |(&(spent, count), &runs): (&(f64, usize), &usize)| {
             let each = if count == 0 { seconds / begun } else { spent / count as f64 };
-            each * (self.allocators * self.repetitions - count) as f64
+            each * (runs - count) as f64
         };
-        Some(self.spent.iter().map(left).sum())
+        Some(self.spent.iter().zip(&self.runs).map(left).sum())
     }
 
     /// A message that stays.
@@ -102,7 +102,7 @@ mod tests {
 
     #[test]
     fn time_left_counts_each_case_by_its_own_runs() {
-        let mut progress = Progress::new(2, 2, 1);
+        let mut progress = Progress::new(vec![2, 2], 1);
         assert_eq!(progress.seconds_left(), None);
         progress.done(0, 3.0);
         assert_eq!(progress.seconds_left(), Some(3.0 + 2.0 * 3.0));
@@ -112,7 +112,7 @@ mod tests {
 
     #[test]
     fn the_line_says_how_far_what_and_how_long() {
-        let mut progress = Progress::new(1, 2, 2);
+        let mut progress = Progress::new(vec![4], 2);
         progress.done(0, 40.0);
         let line = progress.line(0, "larson-8", "mimalloc", 40.0);
         assert_eq!(line, " 25 %  larson-8 under mimalloc, repetition 1 of 2; 40 s gone, about 2 min left");

@@ -36,7 +36,7 @@ impl Case {
 pub fn cases(jobs: &[Job], threads: &[u16]) -> Vec<Case> {
     let mut cases = Vec::new();
     for (index, &threads) in threads.iter().enumerate() {
-        let jobs = jobs.iter().filter(|job| index == 0 || job.takes_threads());
+        let jobs = jobs.iter().filter(|job| index == 0 || job.threaded());
         cases.extend(jobs.map(|&job| Case { job, threads, numbered: index > 0 }));
     }
     cases
@@ -60,21 +60,24 @@ pub fn run_all(
     mut keep: impl FnMut(&[Vec<Outcomes>]),
 ) -> Vec<Vec<Outcomes>> {
     let mut results = vec![vec![Outcomes::new(); allocators.len()]; cases.len()];
-    let mut progress = Progress::new(cases.len(), allocators.len(), repetitions);
+    let mut progress = Progress::new(vec![allocators.len() * repetitions; cases.len()], repetitions);
     for repetition in 0..repetitions {
         for (c, case) in cases.iter().enumerate() {
             let load = Load { threads: case.threads, ..load.clone() };
             for a in order(allocators.len(), c, repetition) {
                 progress.announce(c, repetition, &case.name(), &allocators[a].name);
                 let begin = Instant::now();
-                let outcome = case.job.run(&allocators[a], &load);
+                let mut outcome = case.job.run(&allocators[a], &load);
                 if stop.load(Ordering::Relaxed) {
                     progress.clear();
                     return results;
                 }
                 progress.done(c, begin.elapsed().as_secs_f64());
-                if let Err(error) = &outcome {
-                    progress.say(&format!("{} under {}: {error}", case.name(), allocators[a].name));
+                match &mut outcome {
+                    Err(error) => progress.say(&format!("{} under {}: {error}", case.name(), allocators[a].name)),
+                    // One curve is enough to draw, and hundreds of points a run swell the raw data.
+                    Ok(sample) if repetition > 0 => sample.series = None,
+                    Ok(_) => {}
                 }
                 results[c][a].push(outcome);
             }
