@@ -15,6 +15,7 @@
 //! [`table`] as text, Markdown or (by serde) JSON. The preloaded library reaches the measured program only: neither
 //! `fairground-compare` nor the redis client runs on it.
 
+pub mod catalogue;
 pub mod jobs;
 pub mod machine;
 pub mod peers;

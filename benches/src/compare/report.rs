@@ -312,7 +312,7 @@ pub(super) mod tests {
     }
 
     fn allocators() -> Vec<Allocator> {
-        let allocator = |name: &str, role| Allocator { name: name.into(), role, version: "1".into(), library: None };
+        let allocator = |name: &str, role| Allocator::new(name, role, "1");
         vec![allocator(OURS, Role::Reference), allocator(CONTROL, Role::Control), allocator(GLIBC, Role::Peer)]
     }
 

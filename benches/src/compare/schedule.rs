@@ -18,10 +18,13 @@ pub fn order(count: usize, job: usize, repetition: usize) -> impl Iterator<Item 
 /// Runs every job under every allocator `repetitions` times. The result is indexed by job, then by allocator.
 pub fn run_all(jobs: &[Job], allocators: &[Allocator], repetitions: usize, load: &Load) -> Vec<Vec<Outcomes>> {
     let mut results = vec![vec![Outcomes::new(); allocators.len()]; jobs.len()];
-    let mut progress = Progress::new(jobs.len() * allocators.len() * repetitions, jobs.len());
+    let takes_part = |job: &Job, allocator: &Allocator| allocator.serves(job.kind());
+    let runs: Vec<usize> =
+        jobs.iter().map(|job| allocators.iter().filter(|a| takes_part(job, a)).count() * repetitions).collect();
+    let mut progress = Progress::new(runs);
     for repetition in 0..repetitions {
         for (j, job) in jobs.iter().enumerate() {
-            for a in order(allocators.len(), j, repetition) {
+            for a in order(allocators.len(), j, repetition).filter(|&a| takes_part(job, &allocators[a])) {
                 progress.announce(repetition + 1, repetitions, job.name(), &allocators[a].name);
                 let begin = Instant::now();
                 let outcome = job.run(&allocators[a], load);
@@ -43,16 +46,17 @@ struct Progress {
     finished: usize,
     /// Seconds and number of finished runs of each job: what is left is estimated job by job.
     spent: Vec<(f64, usize)>,
-    runs_per_job: usize,
+    /// Runs of each job, all in all.
+    runs_of: Vec<usize>,
     terminal: bool,
     last_line: Option<Instant>,
 }
 
 impl Progress {
-    fn new(runs: usize, jobs: usize) -> Self {
-        let runs_per_job = runs / jobs.max(1);
+    fn new(runs_of: Vec<usize>) -> Self {
         let terminal = std::io::stderr().is_terminal();
-        Self { runs, finished: 0, spent: vec![(0.0, 0); jobs], runs_per_job, terminal, last_line: None }
+        let (runs, spent) = (runs_of.iter().sum(), vec![(0.0, 0); runs_of.len()]);
+        Self { runs, finished: 0, spent, runs_of, terminal, last_line: None }
     }
 
     fn announce(&mut self, repetition: usize, repetitions: usize, job: &str, allocator: &str) {
@@ -87,11 +91,11 @@ impl Progress {
             return None;
         }
         let mean = self.spent.iter().map(|s| s.0).sum::<f64>() / self.finished as f64;
-        let left = |&(seconds, count): &(f64, usize)| {
+        let left = |(&(seconds, count), &runs): (&(f64, usize), &usize)| {
             let each = if count == 0 { mean } else { seconds / count as f64 };
-            each * (self.runs_per_job - count) as f64
+            each * (runs - count) as f64
         };
-        Some(self.spent.iter().map(left).sum())
+        Some(self.spent.iter().zip(&self.runs_of).map(left).sum())
     }
 
     fn say(&self, message: &str) {
@@ -127,7 +131,7 @@ mod tests {
 
     #[test]
     fn time_left_counts_each_job_by_its_own_runs() {
-        let mut progress = Progress::new(4, 2);
+        let mut progress = Progress::new(vec![2, 2]);
         assert_eq!(progress.seconds_left(), None);
         progress.done(0, 3.0);
         assert_eq!(progress.seconds_left(), Some(3.0 + 2.0 * 3.0));
