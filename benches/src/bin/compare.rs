@@ -7,9 +7,10 @@ use clap::Parser;
 use fairground_benches::compare::jobs::Job;
 use fairground_benches::compare::losses::{self, Entry};
 use fairground_benches::compare::machine::Machine;
+use fairground_benches::compare::peers::{self, Places};
 use fairground_benches::compare::report::{Report, Setting};
 use fairground_benches::compare::sample::Load;
-use fairground_benches::compare::{html, peers, plot, schedule, table};
+use fairground_benches::compare::{html, plot, schedule, table};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -26,8 +27,9 @@ struct Options {
     /// Workloads separated by commas, or `all`; `list` shows them.
     #[arg(long, default_value = "all")]
     workloads: String,
-    /// Peers separated by commas: glibc, jemalloc, mimalloc, tcmalloc or NAME=PATH. glibc always takes part.
-    #[arg(long, default_value_t = peers::default_names())]
+    /// Peers separated by commas: names, NAME=PATH for any other library, `all` for the known ones as far as they are
+    /// there; `list` shows them. glibc always takes part.
+    #[arg(long, default_value = "all")]
     peers: String,
     /// Runs of each workload under each allocator [default: 5, quick: 3].
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
@@ -72,13 +74,24 @@ fn main() -> ExitCode {
         }
         return ExitCode::SUCCESS;
     }
+    if options.peers == "list" {
+        return match places(&options).and_then(|places| peers::list(&places)) {
+            Ok(list) => {
+                print!("{list}");
+                ExitCode::SUCCESS
+            }
+            Err(error) => failed(&error),
+        };
+    }
     match report(&options) {
         Ok(report) => ExitCode::from(u8::from(report.partial || report.failures().next().is_some())),
-        Err(error) => {
-            eprintln!("fairground-compare: {error}");
-            ExitCode::from(2)
-        }
+        Err(error) => failed(&error),
     }
+}
+
+fn failed(error: &str) -> ExitCode {
+    eprintln!("fairground-compare: {error}");
+    ExitCode::from(2)
 }
 
 /// Runs or reads, then writes everything that was asked for.
@@ -96,8 +109,7 @@ fn report(options: &Options) -> Result<Report, String> {
 fn compare(options: &Options) -> Result<Report, String> {
     let machine = Machine::here();
     let scratch = Scratch::new()?;
-    let ours = ours(options)?;
-    let (mut allocators, missing_peers) = peers::resolve(ours.as_deref(), &options.peers)?;
+    let (mut allocators, missing_peers) = peers::resolve(&places(options)?, &options.peers)?;
     peers::add_control(&mut allocators, &scratch.0)?;
     for missing in &missing_peers {
         eprintln!("missing: {} ({})", missing.name, missing.remedy);
@@ -189,6 +201,12 @@ fn read(path: &Path) -> Result<Report, String> {
         return Err(format!("{}: rows and allocators do not fit each other", path.display()));
     }
     Ok(report)
+}
+
+/// Where the allocators are: those of this build beside this program.
+fn places(options: &Options) -> Result<Places, String> {
+    let program = std::env::current_exe().map_err(|e| e.to_string())?;
+    Ok(Places::of_build(program.parent().unwrap_or(Path::new(".")), ours(options)?))
 }
 
 /// The library under test; `None` if it was not named and is not built.

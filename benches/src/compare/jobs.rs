@@ -1,11 +1,12 @@
 //! What is run under each allocator: the workloads, a redis server, and the start of a program that does nothing.
 
-use super::peers::Allocator;
+use super::peers::{self, Allocator};
 use super::process::{self, Finished};
 use super::sample::{Load, Sample};
 use super::series::Series;
 use super::{redis, startup};
-use crate::workload::{self, Workload};
+use crate::workload::{self, Kind, Workload};
+use std::path::Path;
 use std::process::Command;
 
 /// A job.
@@ -71,6 +72,14 @@ impl Job {
         }
     }
 
+    /// By which door the program of the job gets its blocks: not every allocator serves both.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Workload(workload) => workload.kind,
+            Self::Redis | Self::Startup => Kind::C,
+        }
+    }
+
     /// Runs the job once.
     pub fn run(&self, allocator: &Allocator, load: &Load) -> Result<Sample, String> {
         match self {
@@ -82,15 +91,22 @@ impl Job {
 }
 
 fn run_workload(workload: &Workload, allocator: &Allocator, load: &Load) -> Result<Sample, String> {
-    let mut command = Command::new(&load.workload_program);
+    let linked = allocator.program.as_ref().filter(|_| workload.kind == Kind::Rust);
+    let library = if linked.is_some() { None } else { allocator.library.as_deref() };
+    let mut command = Command::new(linked.unwrap_or(&load.workload_program));
     command.arg(workload.name);
     command.args(["--threads", &load.threads.to_string(), "--scale", &load.scale.to_string()]);
-    process::preload(&mut command, allocator.library.as_deref());
+    process::preload(&mut command, library);
     let Finished { output, wall, usage } = process::run(command, load.limit)?;
     let field = |name: &str| {
         let found = output.split_ascii_whitespace().find_map(|word| word.strip_prefix(name)?.strip_prefix('='));
         found.ok_or_else(|| format!("no {name} in the output: {output}"))
     };
+    let (served_by, c_library) = (field("allocator")?, peers::c_library());
+    let is_file = |path: &Path| path.file_name().is_some_and(|name| name == served_by);
+    if c_library.as_deref().is_some_and(is_file) && library.is_some_and(|library| !is_file(library)) {
+        return Err(format!("the preloaded library did not take over malloc: it is that of {served_by}"));
+    }
     let number = |name: &str| field(name)?.parse::<u64>().map_err(|e| format!("{name}: {e}"));
     Ok(Sample {
         wall_s: wall.as_secs_f64(),

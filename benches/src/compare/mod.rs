@@ -16,6 +16,7 @@
 //! Why rows are lost is written down in `LOSSES.md` and quoted from there ([`losses`]). The preloaded library reaches the measured program only: neither
 //! `fairground-compare` nor the redis client runs on it.
 
+pub mod catalogue;
 pub mod html;
 pub mod jobs;
 pub mod losses;

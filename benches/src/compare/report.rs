@@ -337,7 +337,7 @@ pub(super) mod tests {
     }
 
     fn allocators(peers: &[&str]) -> Vec<Allocator> {
-        let allocator = |name: &str, role| Allocator { name: name.into(), role, version: "1".into(), library: None };
+        let allocator = |name: &str, role| Allocator::new(name, role, "1");
         let mut all = vec![allocator(OURS, Role::Reference), allocator(CONTROL, Role::Control)];
         all.extend(peers.iter().map(|name| allocator(name, Role::Peer)));
         all

@@ -60,11 +60,13 @@ pub fn run_all(
     mut keep: impl FnMut(&[Vec<Outcomes>]),
 ) -> Vec<Vec<Outcomes>> {
     let mut results = vec![vec![Outcomes::new(); allocators.len()]; cases.len()];
-    let mut progress = Progress::new(vec![allocators.len() * repetitions; cases.len()], repetitions);
+    let takes_part = |case: &Case, allocator: &Allocator| allocator.serves(case.job.kind());
+    let runs = cases.iter().map(|case| allocators.iter().filter(|a| takes_part(case, a)).count() * repetitions);
+    let mut progress = Progress::new(runs.collect(), repetitions);
     for repetition in 0..repetitions {
         for (c, case) in cases.iter().enumerate() {
             let load = Load { threads: case.threads, ..load.clone() };
-            for a in order(allocators.len(), c, repetition) {
+            for a in order(allocators.len(), c, repetition).filter(|&a| takes_part(case, &allocators[a])) {
                 progress.announce(c, repetition, &case.name(), &allocators[a].name);
                 let begin = Instant::now();
                 let mut outcome = case.job.run(&allocators[a], &load);

@@ -20,6 +20,7 @@ mod larson;
 mod medium;
 mod mstress;
 mod producer_consumer;
+pub mod program;
 pub mod random;
 mod realloc_growth;
 mod thread_churn;
@@ -48,6 +49,15 @@ impl Load {
     }
 }
 
+/// By which door the blocks of a workload come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// `malloc` and its like, as from a C program: a preloaded library serves them.
+    C,
+    /// Rust's containers, and so the global allocator: a program linked with an allocator has its blocks from that.
+    Rust,
+}
+
 /// One entry of the table of workloads.
 #[derive(Clone, Copy)]
 pub struct Workload {
@@ -55,41 +65,68 @@ pub struct Workload {
     pub name: &'static str,
     /// What kind of program it stands for.
     pub stands_for: &'static str,
+    /// By which door its blocks come.
+    pub kind: Kind,
     /// Does the work and returns the checksum.
     pub run: fn(&Load) -> u64,
 }
 
 /// All workloads, in the order of the tables.
 pub const ALL: &[Workload] = &[
-    Workload { name: "larson", stands_for: "a server whose threads inherit each other's objects", run: larson::run },
+    Workload {
+        name: "larson",
+        stands_for: "a server whose threads inherit each other's objects",
+        kind: Kind::C,
+        run: larson::run,
+    },
     Workload {
         name: "xmalloc",
         stands_for: "every block freed by a thread that did not allocate it",
+        kind: Kind::C,
         run: xmalloc::run,
     },
     Workload {
         name: "mstress",
         stands_for: "phases of mixed sizes, some blocks outlive their phase",
+        kind: Kind::C,
         run: mstress::run,
     },
-    Workload { name: "cache-scratch", stands_for: "passive false sharing of cache lines", run: cache_lines::scratch },
-    Workload { name: "cache-thrash", stands_for: "active false sharing of cache lines", run: cache_lines::thrash },
+    Workload {
+        name: "cache-scratch",
+        stands_for: "passive false sharing of cache lines",
+        kind: Kind::C,
+        run: cache_lines::scratch,
+    },
+    Workload {
+        name: "cache-thrash",
+        stands_for: "active false sharing of cache lines",
+        kind: Kind::C,
+        run: cache_lines::thrash,
+    },
     Workload {
         name: "collections",
         stands_for: "a Rust program full of strings, maps and vectors",
+        kind: Kind::Rust,
         run: collections::run,
     },
-    Workload { name: "realloc-growth", stands_for: "buffers that grow by realloc", run: realloc_growth::run },
-    Workload { name: "medium", stands_for: "churn of 1 KiB to 256 KiB", run: medium::run },
-    Workload { name: "large", stands_for: "churn of 256 KiB to 8 MiB", run: large::run },
+    Workload {
+        name: "realloc-growth",
+        stands_for: "buffers that grow by realloc",
+        kind: Kind::C,
+        run: realloc_growth::run,
+    },
+    Workload { name: "medium", stands_for: "churn of 1 KiB to 256 KiB", kind: Kind::C, run: medium::run },
+    Workload { name: "large", stands_for: "churn of 256 KiB to 8 MiB", kind: Kind::C, run: large::run },
     Workload {
         name: "producer-consumer",
         stands_for: "requests allocated here, freed there, one at a time",
+        kind: Kind::C,
         run: producer_consumer::run,
     },
     Workload {
         name: "thread-churn",
         stands_for: "short-lived threads that leave memory behind",
+        kind: Kind::C,
         run: thread_churn::run,
     },
 ];
