@@ -90,6 +90,7 @@ fn compare(options: &Options) -> Result<Report, String> {
     let load = Load {
         threads: options.threads,
         scale: options.scale.unwrap_or(if options.quick { 0.2 } else { 1.0 }),
+        settle_ms: 0,
         workload_program: beside_this_program("workload")?,
         scratch: scratch.0.clone(),
         limit: Duration::from_secs(options.timeout),

@@ -1,16 +1,20 @@
 //! Runs one workload and prints what it read back and what it cost.
 //!
 //! The allocator is whatever malloc the dynamic linker found: `LD_PRELOAD=libjemalloc.so.2 workload larson`. Output is one
-//! line of `key=value` words, so that a person and `fairground-compare` can both read it:
+//! line of `key=value` words, so that a person and `fairground-compare` can both read it (`phased` prints a line more):
 //!
 //! * `checksum`: made of the contents of the blocks; equal for every correct allocator.
+//! * `run_s`: seconds from the start of main to the end of the work; `user_s` and `system_s`: the CPU time up to there;
+//!   `minor_faults`: the page faults up to there.
 //! * `peak_kib`: the process's own high-water mark of resident memory (`VmHWM`). The parent's `getrusage` is no substitute:
 //!   Linux counts the memory of the process that called exec into it.
-//! * `after_kib`: resident memory after everything was freed.
+//! * `after_kib`: resident memory after everything was freed and `--settle-ms` milliseconds of light activity have passed.
 
 use clap::Parser;
+use fairground_benches::workload::cost::Cost;
 use fairground_benches::workload::{self, Load};
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 /// Run one allocation workload; LD_PRELOAD decides the allocator.
 #[derive(Parser)]
@@ -26,9 +30,13 @@ struct Options {
     /// Seed of all random choices.
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// Milliseconds of light activity after the work, before the memory that is left is read.
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=60_000))]
+    settle_ms: u32,
 }
 
 fn main() -> ExitCode {
+    let begin = Instant::now();
     let options = Options::parse();
     if options.name == "list" {
         for workload in workload::ALL {
@@ -41,18 +49,7 @@ fn main() -> ExitCode {
         return ExitCode::from(2);
     };
     let load = Load { threads: usize::from(options.threads), scale: options.scale, seed: options.seed };
-    let checksum = (workload.run)(&load);
-    let (now, peak) = resident_kib().unwrap_or((0, 0));
-    println!("checksum={checksum:016x} peak_kib={peak} after_kib={now}");
+    let settle = Duration::from_millis(options.settle_ms.into());
+    println!("{}", Cost::of(workload, &load, begin, settle));
     ExitCode::SUCCESS
-}
-
-/// Resident memory now and at its highest, in KiB.
-fn resident_kib() -> Option<(u64, u64)> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let field = |name: &str| {
-        let line = status.lines().find(|line| line.starts_with(name))?;
-        line.split_ascii_whitespace().nth(1)?.parse().ok()
-    };
-    Some((field("VmRSS:")?, field("VmHWM:")?))
 }

@@ -9,6 +9,9 @@ use std::time::Instant;
 /// The outcomes of one job under one allocator, one for each repetition.
 pub type Outcomes = Vec<Result<Sample, String>>;
 
+/// How long a workload settles in the first repetition: memory should be given back within a second of activity.
+const SETTLE_MS: u32 = 1000;
+
 /// The order of `count` allocators for the `job`th job in a repetition: rotated, so that over `count` repetitions each
 /// allocator has run in every place, and in one repetition the first place goes round.
 pub fn order(count: usize, job: usize, repetition: usize) -> impl Iterator<Item = usize> {
@@ -20,6 +23,8 @@ pub fn run_all(jobs: &[Job], allocators: &[Allocator], repetitions: usize, load:
     let mut results = vec![vec![Outcomes::new(); allocators.len()]; jobs.len()];
     let mut progress = Progress::new(jobs.len() * allocators.len() * repetitions, jobs.len());
     for repetition in 0..repetitions {
+        // Once is enough: it takes as long as the work, and what it shows hardly differs from run to run.
+        let load = &Load { settle_ms: if repetition == 0 { SETTLE_MS } else { 0 }, ..load.clone() };
         for (j, job) in jobs.iter().enumerate() {
             for a in order(allocators.len(), j, repetition) {
                 progress.announce(repetition + 1, repetitions, job.name(), &allocators[a].name);
