@@ -12,4 +12,5 @@
 
 pub mod compare;
 pub mod instruction_counts;
+mod usage;
 pub mod workload;

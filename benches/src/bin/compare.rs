@@ -136,6 +136,7 @@ fn compare(options: &Options) -> Result<Report, String> {
     let load = Load {
         threads: options.threads[0],
         scale: setting.scale,
+        settle_ms: 0,
         workload_program: beside_this_program("workload")?,
         scratch: scratch.0.clone(),
         limit: Duration::from_secs(options.timeout),

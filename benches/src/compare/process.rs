@@ -4,6 +4,7 @@
 //! high-water mark of the process that called exec into `ru_maxrss`, so a small child shows its parent's size. Who needs the
 //! peak reads `VmHWM` from inside (`workload`), or while the program lives ([`high_water_kib`]).
 
+pub use crate::usage::{Usage, status_field};
 use std::io::Read;
 use std::mem::MaybeUninit;
 use std::path::Path;
@@ -20,17 +21,6 @@ pub struct Finished {
     pub wall: Duration,
     /// What the kernel accounted to it.
     pub usage: Usage,
-}
-
-/// Resources a process used, by `wait4`.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Usage {
-    /// CPU time in user mode.
-    pub user: Duration,
-    /// CPU time in the kernel.
-    pub system: Duration,
-    /// Page faults served without I/O.
-    pub minor_faults: u64,
 }
 
 /// Makes `command` run with `library` in place of the C library's allocator; with none, no preload is inherited.
@@ -108,13 +98,7 @@ pub fn reap(child: &Child) -> Result<(i32, Usage), String> {
     }
     // SAFETY: wait4 succeeded and has filled it.
     let usage = unsafe { usage.assume_init() };
-    let duration = |t: libc::timeval| Duration::new(t.tv_sec as u64, t.tv_usec as u32 * 1000);
-    let usage = Usage {
-        user: duration(usage.ru_utime),
-        system: duration(usage.ru_stime),
-        minor_faults: usage.ru_minflt as u64,
-    };
-    Ok((status, usage))
+    Ok((status, usage.into()))
 }
 
 fn describe(status: i32, errors: &str) -> String {
@@ -134,14 +118,9 @@ pub fn high_water_kib(pid: u32) -> Option<u64> {
     status_field(&std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?, "VmHWM:")
 }
 
-/// The number behind `name` in the text of a `/proc/PID/status`.
-pub fn status_field(status: &str, name: &str) -> Option<u64> {
-    status.lines().find_map(|line| line.strip_prefix(name))?.split_ascii_whitespace().next()?.parse().ok()
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{run, status_field};
+    use super::run;
     use std::process::Command;
     use std::time::Duration;
 
@@ -164,11 +143,5 @@ mod tests {
         let mut sleep = Command::new("sleep");
         sleep.arg("60");
         assert!(run(sleep, Duration::from_millis(50)).unwrap_err().starts_with("killed after"));
-    }
-
-    #[test]
-    fn status_fields_are_found_by_name() {
-        assert_eq!(status_field("VmPeak:\t  10 kB\nVmHWM:\t  85172 kB\n", "VmHWM:"), Some(85172));
-        assert_eq!(status_field("VmPeak:\t  10 kB\n", "VmHWM:"), None);
     }
 }

@@ -12,6 +12,8 @@ pub struct Load {
     pub threads: u16,
     /// Multiplies the work of all jobs.
     pub scale: f64,
+    /// Milliseconds that a workload lives on after its work before its memory is read; 0 if that is not asked for.
+    pub settle_ms: u32,
     /// The `workload` program.
     pub workload_program: PathBuf,
     /// A folder for sockets and copies.

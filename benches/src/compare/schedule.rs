@@ -10,6 +10,9 @@ use super::sample::{Load, Sample};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
+/// How long a workload settles in the first repetition: memory should be given back within a second of activity.
+const SETTLE_MS: u32 = 1000;
+
 /// The outcomes of one case under one allocator, one for each repetition.
 pub type Outcomes = Vec<Result<Sample, String>>;
 
@@ -65,7 +68,9 @@ pub fn run_all(
     let mut progress = Progress::new(runs.collect(), repetitions);
     for repetition in 0..repetitions {
         for (c, case) in cases.iter().enumerate() {
-            let load = Load { threads: case.threads, ..load.clone() };
+            // Settling once is enough: it takes as long as the work, and what it shows hardly differs from run to run.
+            let settle_ms = if repetition == 0 { SETTLE_MS } else { 0 };
+            let load = Load { threads: case.threads, settle_ms, ..load.clone() };
             for a in order(allocators.len(), c, repetition).filter(|&a| takes_part(case, &allocators[a])) {
                 progress.announce(c, repetition, &case.name(), &allocators[a].name);
                 let begin = Instant::now();

@@ -3,20 +3,24 @@
 //! It exists once for each allocator that a Rust program can be linked with, and the main function is the same for all:
 //! their binaries only name the `#[global_allocator]`. The one named `workload` has none, so its allocator is whatever
 //! `malloc` the dynamic linker found: `LD_PRELOAD=libjemalloc.so.2 workload larson`. Output is one line of `key=value` words,
-//! so that a person and `fairground-compare` can both read it:
+//! so that a person and `fairground-compare` can both read it (`phased` prints a line more):
 //!
 //! * `allocator`: whose blocks these were. The name of the allocator that the program is linked with, or the file whose
 //!   `malloc` is called: a preload that did not take place would otherwise pass for a peer as fast as glibc.
 //! * `checksum`: made of the contents of the blocks; equal for every correct allocator.
+//! * `run_s`: seconds from the start of main to the end of the work; `user_s` and `system_s`: the CPU time up to there;
+//!   `minor_faults`: the page faults up to there.
 //! * `peak_kib`: the process's own high-water mark of resident memory (`VmHWM`). The parent's `getrusage` is no substitute:
 //!   Linux counts the memory of the process that called exec into it.
-//! * `after_kib`: resident memory after everything was freed.
+//! * `after_kib`: resident memory after everything was freed and `--settle-ms` milliseconds of light activity have passed.
 
+use super::cost::Cost;
 use super::{Kind, Load};
 use clap::Parser;
 use std::ffi::CStr;
 use std::mem::MaybeUninit;
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 /// Run one allocation workload; unless the program is linked with an allocator, LD_PRELOAD decides which serves it.
 #[derive(Parser)]
@@ -33,10 +37,14 @@ struct Options {
     /// Seed of all random choices.
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// Milliseconds of light activity after the work, before the memory that is left is read.
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=60_000))]
+    settle_ms: u32,
 }
 
 /// The main function; `linked` is the name of the program's `#[global_allocator]`, if it has one.
 pub fn main(linked: Option<&str>) -> ExitCode {
+    let begin = Instant::now();
     let options = Options::parse();
     if options.name == "list" {
         for workload in super::ALL {
@@ -53,9 +61,8 @@ pub fn main(linked: Option<&str>) -> ExitCode {
         _ => file_of_malloc(),
     };
     let load = Load { threads: usize::from(options.threads), scale: options.scale, seed: options.seed };
-    let checksum = (workload.run)(&load);
-    let (now, peak) = resident_kib().unwrap_or((0, 0));
-    println!("allocator={allocator} checksum={checksum:016x} peak_kib={peak} after_kib={now}");
+    let settle = Duration::from_millis(options.settle_ms.into());
+    println!("allocator={allocator} {}", Cost::of(workload, &load, begin, settle));
     ExitCode::SUCCESS
 }
 
@@ -72,14 +79,4 @@ fn file_of_malloc() -> String {
     // SAFETY: dladdr succeeded, so this is the name of a loaded file, which stays loaded.
     let path = unsafe { CStr::from_ptr(name) }.to_string_lossy();
     path.rsplit('/').next().unwrap_or(&path).to_owned()
-}
-
-/// Resident memory now and at its highest, in KiB.
-fn resident_kib() -> Option<(u64, u64)> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let field = |name: &str| {
-        let line = status.lines().find(|line| line.starts_with(name))?;
-        line.split_ascii_whitespace().nth(1)?.parse().ok()
-    };
-    Some((field("VmRSS:")?, field("VmHWM:")?))
 }
