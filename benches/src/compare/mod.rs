@@ -13,12 +13,15 @@
 //!
 //! Data flow: [`peers::resolve`] → [`schedule`] runs [`jobs`] through [`process`] → [`report::Report`] →
 //! [`table`] as text, Markdown or (by serde) JSON. The preloaded library reaches the measured program only: neither
-//! `fairground-compare` nor the redis client runs on it.
+//! `fairground-compare` nor the redis client runs on it. Programs of others run through [`measured`].
 
+mod digest;
 pub mod jobs;
 pub mod machine;
+mod measured;
 pub mod peers;
 pub mod process;
+pub mod programs;
 mod redis;
 pub mod report;
 pub mod sample;

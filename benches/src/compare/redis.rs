@@ -10,8 +10,10 @@
 //! Debian's server is *linked with* jemalloc. Without a preload it would run on that, so for the row of the C library
 //! `libc.so.6` itself is preloaded, which puts its malloc first in the search order.
 
+use super::digest::Digest;
 use super::peers::{self, Allocator};
 use super::process;
+use super::programs;
 use super::sample::{Load, Sample};
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -25,13 +27,7 @@ const RANGES: f64 = 20_000.0;
 const OWN_KEYS: usize = 20_000;
 
 pub(super) fn missing() -> Option<String> {
-    for program in ["redis-server", "redis-benchmark"] {
-        let found = Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
-        if !found.is_ok_and(|status| status.success()) {
-            return Some(format!("{program} is not installed (apt-get install redis-server redis-tools)"));
-        }
-    }
-    None
+    programs::missing(&[("redis-server", "redis-server"), ("redis-benchmark", "redis-tools")])
 }
 
 pub(super) fn run(allocator: &Allocator, load: &Load) -> Result<Sample, String> {
@@ -146,7 +142,7 @@ fn fill(connection: &mut UnixStream) -> Result<(), String> {
 /// Reads our keys back, compares each with what it was, and returns a digest.
 fn read_back(connection: &mut UnixStream) -> Result<String, String> {
     let mut answers = BufReader::new(connection.try_clone().map_err(|e| e.to_string())?);
-    let mut digest = 0xcbf2_9ce4_8422_2325_u64;
+    let mut digest = Digest::new();
     for number in 0..OWN_KEYS {
         let key = format!("own:{number}");
         let request = format!("*2\r\n$3\r\nGET\r\n${}\r\n{key}\r\n", key.len());
@@ -160,7 +156,7 @@ fn read_back(connection: &mut UnixStream) -> Result<String, String> {
         if &bytes[..length] != value(number).as_bytes() {
             return Err(format!("{key} is not what was stored"));
         }
-        digest = bytes.iter().fold(digest, |hash, &byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3));
+        digest.add(&bytes);
     }
-    Ok(format!("{digest:016x}"))
+    Ok(digest.text())
 }
