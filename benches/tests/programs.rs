@@ -116,7 +116,7 @@ fn the_peak_is_what_the_program_reads_of_itself() {
 fn failures_are_those_of_the_program() {
     assert_eq!(measure(&["sh", "-c", "echo why >&2; exit 3"]), (Some(3), "why\n".into()));
     let (code, text) = measure(&["sh", "-c", "kill -SEGV $$"]);
-    assert!(code == Some(125) && text.contains("signal: 11"), "{code:?}: {text}");
+    assert!(code == Some(125) && text.contains("ended by signal: 11"), "{code:?}: {text}");
     let (code, text) = measure(&["/nonexistent"]);
     assert!(code == Some(125) && text.contains("/nonexistent"), "{code:?}: {text}");
 }

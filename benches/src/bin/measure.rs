@@ -60,7 +60,7 @@ fn measure(options: &Options) -> Result<ExitCode, String> {
     match status.code() {
         Some(0) => {}
         Some(code) => return Ok(ExitCode::from(code as u8)),
-        None => return Err(format!("{program}: {status}")),
+        None => return Err(format!("the program was ended by {status}")),
     }
     let peak_kib = peak_kib.ok_or_else(|| format!("{program} has ended without a stop: its peak is not known"))?;
     println!(

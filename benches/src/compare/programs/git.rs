@@ -20,9 +20,11 @@ pub(super) const GIT: Program = Program {
 };
 
 /// Commits at scale 1, each with three changed files.
-const COMMITS: u32 = 1000;
+const COMMITS: u32 = 2000;
 /// git takes one thread for each processor; fixed here so that the work is the same on all machines.
 const THREADS: &str = "pack.threads=2";
+/// How many objects each is compared with. Those who repack for good take more than git's 10.
+const WINDOW: &str = "--window=40";
 
 const ORIGIN: &str = "origin.git";
 const COPY: &str = "copy.git";
@@ -39,7 +41,7 @@ fn prepare(place: &Place, command: &mut Command) -> Result<(), String> {
         fs::remove_dir_all(&copy).map_err(|e| format!("{}: {e}", copy.display()))?;
     }
     git(place, &["clone", "-q", "--bare", "--local", ORIGIN, COPY], Stdio::null())?;
-    command.arg("-C").arg(copy).args(["-c", THREADS, "repack", "-a", "-d", "-f", "-q"]);
+    command.arg("-C").arg(copy).args(["-c", THREADS, "repack", "-a", "-d", "-f", "-q", WINDOW]);
     Ok(())
 }
 

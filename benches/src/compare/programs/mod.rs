@@ -1,25 +1,26 @@
-//! Real programs: what users run, as Debian ships it, with work that we made up.
+//! Real programs: what users run, as distributions ship it, with work that we made up.
 //!
 //! Each does a fixed amount of work that is mostly its own computing, about a second at scale 1, and answers on standard
 //! output (git: in its repository). The answer's digest must be that of the run under the C library's allocator. Inputs are
 //! the files in `inputs/`, embedded here and written to the run's scratch folder, or made by code that draws no luck. Preparing
 //! and checking are outside the time. A user's own settings (files in the home folder, variables) have no part in it.
 //!
-//! What of a program's memory is malloc's differs, and decides what a row can show. That malloc and operator new are bound to the
-//! preloaded library, in every one of them, is checked by the tests with the dynamic loader's own log.
+//! What of a program's memory is malloc's differs, and decides what a row can show. That malloc is bound to the preloaded
+//! library in every one of them is checked by tests with the dynamic loader's own log; the calls were counted by a library
+//! between.
 //!
-//! | program | what reaches malloc |
-//! |---|---|
-//! | `sqlite3` | everything: pages, statements, sorters; the page cache takes some pages in bulk |
-//! | `python3` | blocks above 512 bytes; smaller objects live in Python's own arenas, which are mapped |
-//! | `python3-malloc` | every object (`PYTHONMALLOC=malloc`), as where those arenas are switched off |
-//! | `g++` | the compiler's tables, vectors and bitmaps; its trees live in pages that its garbage collector takes in bulk |
-//! | `node` | buffers, zlib, the compilers' zones, inspector and platform; JavaScript's objects live in V8's heap, which is mapped |
-//! | `git` | everything: objects, delta indexes, the pack's windows apart |
-//! | `ghostscript` | chunks in which its objects live, and large objects by themselves; fonts and bitmaps |
-//! | `z3` | everything above 256 bytes, and the chunks in which it keeps smaller ones; the tables of its containers |
-//! | `perl` | everything above the bodies of scalars and hashes, which come in arenas of 4 KiB |
-//! | `lua` | everything: each table, string and closure is a block, all by realloc |
+//! | program | calls that allocate, at scale 1 | what they are for |
+//! |---|---|---|
+//! | `sqlite3` | 1.2 million | everything: pages, statements, sorters |
+//! | `python3` | 0.4 million, hardly any up to 512 bytes | large dicts, lists and strings; smaller objects live in arenas that Python maps |
+//! | `python3-malloc` | 8 million | every object |
+//! | `g++` | 1.3 million, in cc1plus | tables, vectors, bitmaps; trees live in pages that the compiler's garbage collector maps |
+//! | `node` | 0.9 million | buffers, their bookkeeping, zlib, the compilers' zones; JavaScript's objects live in V8's heap, which is mapped |
+//! | `git` | 0.65 million | objects, delta indexes, hash tables; packs are mapped |
+//! | `ghostscript` | 32,000, most above 512 bytes | chunks in which its objects live, large objects, bitmaps |
+//! | `z3` | 0.6 million | tables and vectors; expressions live in chunks of 8 KiB |
+//! | `perl` | 2.1 million | strings, arrays and hashes; the heads of scalars come in arenas of 4 KiB |
+//! | `lua` | 1.7 million, all by realloc | everything: each table, string and closure is a block |
 //!
 //! A program is the first executable of its name in PATH that is no script: version managers put wrappers there. All run
 //! alone and once in each repetition, whatever the number of threads of the workloads.

@@ -60,7 +60,7 @@ pub(super) const GXX: Program = Program {
         let source = place.write("templates.cpp", source)?;
         command
             .args(["-std=c++17", "-O1", "-S", "-o", "-"])
-            .arg(format!("-DINSTANCES={}", place.amount(5)))
+            .arg(format!("-DINSTANCES={}", place.amount(4)))
             .arg(source);
         Ok(())
     },
@@ -90,7 +90,7 @@ pub(super) const GHOSTSCRIPT: Program = Program {
         command.args(["-q", "-dSAFER", "-dNOPAUSE", "-dBATCH", "-sDEVICE=pgmraw", "-r72", "-sOutputFile=-"]);
         // Smoothed edges: glyphs and paths are rendered larger and scaled down, in buffers of their own.
         command.args(["-dTextAlphaBits=4", "-dGraphicsAlphaBits=4"]);
-        command.arg(format!("-dpages={}", place.amount(25))).arg(document);
+        command.arg(format!("-dpages={}", place.amount(18))).arg(document);
         Ok(())
     },
     answer: digest_of_output,
