@@ -95,6 +95,14 @@ compare)
     need_build
     need redis-server redis-server
     need redis-tools redis-benchmark
+    need sqlite3 sqlite3
+    need python3 python3
+    need nodejs node
+    need git git
+    need ghostscript gs
+    need z3 z3
+    need perl perl
+    need lua5.4 lua5.4
     need_file '/usr/lib/*/libjemalloc.so.2' libjemalloc2
     need_file '/usr/lib/*/libmimalloc.so.2*' libmimalloc2.0
     need_file '/usr/lib/*/libtcmalloc_minimal.so.4*' libtcmalloc-minimal4 libtcmalloc-minimal4t64

@@ -289,10 +289,11 @@ fn participants(report: &Report) -> Markup {
     html! {
         h2 { "Allocators" }
         table {
-            thead { tr { th { "allocator" } th.text { "version" } } }
+            thead { tr { th { "allocator" } th.text { "version" } th.text { "from" } } }
             tbody { @for allocator in report.allocators() { tr {
                 th scope="row" { (allocator.name) }
                 td.text { (allocator.version) }
+                td.text { (allocator.source) }
             } } }
         }
     }

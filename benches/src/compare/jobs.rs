@@ -1,7 +1,9 @@
-//! What is run under each allocator: the workloads, a redis server, and the start of a program that does nothing.
+//! What is run under each allocator: the workloads, programs of others, a redis server, and the start of a program that does
+//! nothing.
 
 use super::peers::{self, Allocator};
 use super::process::{self, Finished};
+use super::programs::{self, Program};
 use super::sample::{Load, Sample};
 use super::series::Series;
 use super::{redis, startup};
@@ -14,6 +16,8 @@ use std::process::Command;
 pub enum Job {
     /// One of the workloads.
     Workload(&'static Workload),
+    /// A program with work of ours.
+    Program(&'static Program),
     /// A redis server under load.
     Redis,
     /// The start of `/bin/true`.
@@ -23,7 +27,8 @@ pub enum Job {
 impl Job {
     /// All jobs in the order of the tables.
     pub fn all() -> Vec<Self> {
-        workload::ALL.iter().map(Self::Workload).chain([Self::Redis, Self::Startup]).collect()
+        let programs = programs::ALL.iter().map(Self::Program);
+        workload::ALL.iter().map(Self::Workload).chain([Self::Redis]).chain(programs).chain([Self::Startup]).collect()
     }
 
     /// The jobs named in a list separated by commas; `all` for all.
@@ -45,6 +50,7 @@ impl Job {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Workload(workload) => workload.name,
+            Self::Program(program) => program.name,
             Self::Redis => "redis",
             Self::Startup => "true",
         }
@@ -54,6 +60,7 @@ impl Job {
     pub fn stands_for(&self) -> &'static str {
         match self {
             Self::Workload(workload) => workload.stands_for,
+            Self::Program(program) => program.stands_for,
             Self::Redis => "redis-server under redis-benchmark: set, get, lpush, lrange",
             Self::Startup => "start and end of /bin/true: what preloading costs each process",
         }
@@ -68,6 +75,7 @@ impl Job {
     pub fn missing(&self) -> Option<String> {
         match self {
             Self::Redis => redis::missing(),
+            Self::Program(program) => program.missing(),
             Self::Workload(_) | Self::Startup => None,
         }
     }
@@ -76,7 +84,7 @@ impl Job {
     pub fn kind(&self) -> Kind {
         match self {
             Self::Workload(workload) => workload.kind,
-            Self::Redis | Self::Startup => Kind::C,
+            Self::Program(_) | Self::Redis | Self::Startup => Kind::C,
         }
     }
 
@@ -84,6 +92,7 @@ impl Job {
     pub fn run(&self, allocator: &Allocator, load: &Load) -> Result<Sample, String> {
         match self {
             Self::Workload(workload) => run_workload(workload, allocator, load),
+            Self::Program(program) => program.run(allocator, load),
             Self::Redis => redis::run(allocator, load),
             Self::Startup => startup::run(allocator, load),
         }

@@ -1,12 +1,16 @@
 //! Runs a program to its end and says what it cost.
 //!
-//! The costs come from `wait4`, so they are those of this child alone. Its peak memory does **not**: Linux carries the
-//! high-water mark of the process that called exec into `ru_maxrss`, so a small child shows its parent's size. Who needs the
-//! peak reads `VmHWM` from inside (`workload`), or while the program lives ([`high_water_kib`]).
+//! The costs come from `wait4`, so they are those of this child and the children it waited for. The peak of its memory does
+//! **not**: Linux carries the high-water mark of the process that called exec into `ru_maxrss`, so a small child shows its parent's
+//! size. Who needs the peak reads `VmHWM` from inside (`workload`), or while the program lives ([`high_water_kib`]), or has it
+//! read at the last moment ([`super::measured`]).
+//!
+//! What [`run`] starts is a process group of its own, so that a program which hangs is killed with all it has started.
 
 pub use crate::usage::{Usage, status_field};
-use std::io::Read;
+use std::io::{self, Read};
 use std::mem::MaybeUninit;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{RecvTimeoutError, channel};
@@ -33,7 +37,7 @@ pub fn preload(command: &mut Command, library: Option<&Path>) {
 
 /// Runs `command` to its end, killing it after `limit`. An unsuccessful end is an error that quotes standard error.
 pub fn run(mut command: Command, limit: Duration) -> Result<Finished, String> {
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
     let start = Instant::now();
     let mut child = command.spawn().map_err(|e| format!("cannot start {:?}: {e}", command.get_program()))?;
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
@@ -44,8 +48,8 @@ pub fn run(mut command: Command, limit: Duration) -> Result<Finished, String> {
     let watchdog = std::thread::spawn(move || {
         let late = waiting.recv_timeout(limit) == Err(RecvTimeoutError::Timeout);
         if late {
-            // SAFETY: the child is not waited for before this thread is told, so the id is still its own.
-            unsafe { libc::kill(pid as libc::pid_t, libc::SIGKILL) };
+            // SAFETY: the child is not reaped before this thread has ended, so the id is still that of its group.
+            unsafe { libc::kill(-(pid as libc::pid_t), libc::SIGKILL) };
         }
         late
     });
@@ -80,8 +84,8 @@ fn wait_unreaped(pid: u32) -> Result<(), String> {
         if result == 0 {
             return Ok(());
         }
-        let error = std::io::Error::last_os_error();
-        if error.kind() != std::io::ErrorKind::Interrupted {
+        let error = io::Error::last_os_error();
+        if error.kind() != io::ErrorKind::Interrupted {
             return Err(format!("waitid: {error}"));
         }
     }
@@ -89,16 +93,23 @@ fn wait_unreaped(pid: u32) -> Result<(), String> {
 
 /// Waits for the end of a child and collects its raw status and its usage.
 pub fn reap(child: &Child) -> Result<(i32, Usage), String> {
+    // Child::wait was not called, so the id is still the child's.
+    let (_, status, usage) = wait(child.id() as libc::pid_t).map_err(|e| format!("wait4: {e}"))?;
+    Ok((status, usage))
+}
+
+/// wait4: which process (`pid` may be -1 for any), its raw status, and its usage.
+pub fn wait(pid: libc::pid_t) -> io::Result<(libc::pid_t, i32, Usage)> {
     let mut status = 0;
     let mut usage = MaybeUninit::<libc::rusage>::uninit();
-    // SAFETY: both out pointers are writable. Child::wait was not called, so the id is still the child's.
-    let result = unsafe { libc::wait4(child.id() as libc::pid_t, &raw mut status, 0, usage.as_mut_ptr()) };
+    // SAFETY: both out pointers are writable.
+    let result = unsafe { libc::wait4(pid, &raw mut status, libc::__WALL, usage.as_mut_ptr()) };
     if result < 0 {
-        return Err(format!("wait4: {}", std::io::Error::last_os_error()));
+        return Err(io::Error::last_os_error());
     }
     // SAFETY: wait4 succeeded and has filled it.
     let usage = unsafe { usage.assume_init() };
-    Ok((status, usage.into()))
+    Ok((result, status, usage.into()))
 }
 
 fn describe(status: i32, errors: &str) -> String {
