@@ -133,7 +133,13 @@ pub fn relative_mean(report: &Report, metric: Metric, allocator: usize) -> Optio
     report.pair(metric, allocator, 0).map(|mean| mean.ratio)
 }
 
-/// The greatest step of 1, 2 or 5 times a power of ten that gives at most `most` steps in `range`.
+/// How many rows an allocator's mean is of, if those are not all: one that serves Rust programs only has fewer.
+fn fewer_rows(report: &Report, metric: Metric, allocator: usize) -> Option<String> {
+    let rows = |allocator| report.pair(metric, allocator, 0).map_or(0, |mean| mean.rows);
+    (rows(allocator) < rows(0)).then(|| format!(" ({} rows)", rows(allocator)))
+}
+
+/// The least step of 1, 2 or 5 times a power of ten that gives at most `most` steps in `range`.
 fn step(range: f64, most: f64) -> f64 {
     let least = range / most;
     let power = 10_f64.powf(least.log10().floor());

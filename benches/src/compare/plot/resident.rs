@@ -9,9 +9,9 @@ use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, VPos};
 
 const SIZE: (u32, u32) = (980, 520);
-const TOP: u32 = 76;
+const TOP: u32 = 96;
 const BOTTOM: u32 = 50;
-const NAMES: u32 = 150;
+const NAMES: u32 = 170;
 /// Names at the ends of lines are at least this far apart.
 const NAME_HEIGHT: f64 = 16.0;
 /// Markers on a line: enough to follow it, few enough to see the dashes.
@@ -38,6 +38,8 @@ pub fn draw(report: &Report, row: &Row) -> Result<Option<String>, String> {
     let svg = picture(&format!("Resident memory over time: {}", row.workload), &description, SIZE, |area| {
         let title = format!("{}: resident memory (MiB) over time (s)", row.workload);
         area.draw(&Text::new(title, (16, 12), bold(16.0, HPos::Left, VPos::Top)))?;
+        let note = format!("upright lines: where the phases of {} begin; those of others are near", names[0]);
+        area.draw(&Text::new(note, (16, 36), style(12.0, SOFT, HPos::Left, VPos::Top)))?;
         let mut chart = ChartBuilder::on(area)
             .margin_left(60)
             .margin_right(NAMES)

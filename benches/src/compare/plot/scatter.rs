@@ -1,7 +1,7 @@
 //! Time against peak memory in the geometric mean: a point for each allocator, with its name. Near the corner of the axes is
 //! good in both.
 
-use super::{Drawn, GRID, INK, SOFT, bold, look, picture, relative_mean, shown, step, style, width};
+use super::{Drawn, GRID, INK, SOFT, bold, fewer_rows, look, picture, relative_mean, shown, step, style, width};
 use crate::compare::report::{Metric, Report};
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, VPos};
@@ -61,7 +61,11 @@ pub fn draw(report: &Report) -> Result<String, String> {
         ])?;
         let at = |s: &Spot| chart.backend_coord(&(s.time, s.memory));
         let points: Vec<(f64, f64)> = spots.iter().map(at).map(|(x, y)| (f64::from(x), f64::from(y))).collect();
-        let names: Vec<&str> = spots.iter().map(|s| report.allocators()[s.allocator].name.as_str()).collect();
+        let name = |s: &Spot| {
+            let fewer = fewer_rows(report, Metric::Time, s.allocator).unwrap_or_default();
+            report.allocators()[s.allocator].name.clone() + &fewer
+        };
+        let names: Vec<String> = spots.iter().map(name).collect();
         let corner = chart.backend_coord(&(1.0, 1.0));
         let places = places(&points, &names, (f64::from(corner.0), f64::from(corner.1)));
         for ((spot, name), (dx, dy)) in spots.iter().zip(&names).zip(places) {
@@ -72,7 +76,7 @@ pub fn draw(report: &Report) -> Result<String, String> {
             } else {
                 style(NAME, INK, HPos::Left, VPos::Center)
             };
-            let name = Text::new((*name).to_owned(), (dx, dy), weight);
+            let name = Text::new(name.clone(), (dx, dy), weight);
             chart.draw_series([EmptyElement::at((spot.time, spot.memory)) + marker + name])?;
         }
         Drawn::Ok(())
@@ -95,7 +99,7 @@ fn between((from, to): (f64, f64)) -> impl Iterator<Item = f64> {
 
 /// Where each name goes, relative to its point: the first place that covers no point, no earlier name, and not the lines
 /// through `ours`.
-fn places(points: &[(f64, f64)], names: &[&str], ours: (f64, f64)) -> Vec<(i32, i32)> {
+fn places(points: &[(f64, f64)], names: &[String], ours: (f64, f64)) -> Vec<(i32, i32)> {
     let mut taken: Vec<[f64; 4]> = points.iter().map(|&(x, y)| [x - 8.0, y - 8.0, x + 8.0, y + 8.0]).collect();
     taken.push([0.0, ours.1 - 1.0, f64::from(SIZE.0), ours.1 + 1.0]);
     taken.push([ours.0 - 1.0, 0.0, ours.0 + 1.0, f64::from(SIZE.1)]);
@@ -124,7 +128,11 @@ mod tests {
 
     #[test]
     fn names_of_points_close_together_do_not_lie_on_each_other() {
-        let places = places(&[(300.0, 200.0), (302.0, 203.0), (301.0, 198.0)], &["one", "two", "three"], (0.0, 0.0));
+        let places = places(
+            &[(300.0, 200.0), (302.0, 203.0), (301.0, 198.0)],
+            &["one", "two", "three"].map(String::from),
+            (0.0, 0.0),
+        );
         assert!(places[0] != places[1] && places[1] != places[2] && places[0] != places[2]);
     }
 }

@@ -1,12 +1,13 @@
 //! The summary: geometric means of time and peak memory, a bar for each allocator, ours at 1.0.
 //!
-//! Two panels with the same lines, so that an allocator is read across. Solid is ours, striped by its outline a peer; the
-//! band about 1.0 is what the control could not tell apart.
+//! Two panels with the same lines, so that an allocator is read across. Filled are ours and a peer that takes less by
+//! more than noise, hollow all others; the band about 1.0 is what the control could not tell apart.
 
 use super::{
-    Area, Drawn, GRID, INK, LESS, MORE, PAPER, SOFT, bold, picture, relative_mean, shown, style, ticks, width,
+    Area, Drawn, GRID, INK, LESS, MORE, PAPER, SOFT, bold, fewer_rows, picture, relative_mean, shown, style, ticks,
+    width,
 };
-use crate::compare::report::{Metric, Report};
+use crate::compare::report::{Metric, NO_DIFFERENCE, Report};
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, VPos};
 
@@ -44,8 +45,9 @@ fn panel(report: &Report, area: &Area, metric: Metric, order: &[usize], left: u3
     let values: Vec<Option<f64>> = order.iter().map(|&a| relative_mean(report, metric, a)).collect();
     let most = values.iter().flatten().copied().fold(1.0, f64::max);
     let lines = order.len() as f64;
-    // A seventh more than the longest bar leaves room for its number.
-    let end = most * 1.15;
+    // Room for the number behind the longest bar, and for the rows that it is the mean of.
+    let fewer = order.iter().any(|&a| fewer_rows(report, metric, a).is_some());
+    let end = most * if fewer { 1.3 } else { 1.15 };
     let mut chart = ChartBuilder::on(area)
         .margin_left(left)
         .margin_right(16)
@@ -72,14 +74,16 @@ fn panel(report: &Report, area: &Area, metric: Metric, order: &[usize], left: u3
         if let Some(value) = value {
             let (fill, outline) = match line {
                 0 => (INK, INK),
-                _ if value < 1.0 => (LESS, LESS),
-                _ => (PAPER, MORE),
+                _ if value >= 1.0 => (PAPER, MORE),
+                _ if 1.0 / value - 1.0 <= noise.max(NO_DIFFERENCE) => (PAPER, LESS),
+                _ => (LESS, LESS),
             };
             chart.draw_series([Rectangle::new(bar(value), fill.filled())])?;
             chart.draw_series([Rectangle::new(bar(value), outline.stroke_width(2))])?;
             // Where the number would lie on the line at 1.0 or in the band, it goes to their right.
             let at = if (1.0 - number_width..1.0 + noise).contains(&value) { 1.0 + noise } else { value };
-            let number = Text::new(format!("{value:.2}"), (6, 0), value_style);
+            let number = format!("{value:.2}{}", fewer_rows(report, metric, allocator).unwrap_or_default());
+            let number = Text::new(number, (6, 0), value_style);
             chart.draw_series([EmptyElement::at((at, middle)) + number])?;
         } else {
             let nothing = Text::new("no figures".to_owned(), (6, 0), value_style);
