@@ -26,4 +26,7 @@ fn main() {
     ] {
         println!("cargo:rustc-cdylib-link-arg={argument}");
     }
+    println!("cargo:rerun-if-changed=text.ld");
+    let folder = std::env::var("CARGO_MANIFEST_DIR").expect("cargo says where the package is");
+    println!("cargo:rustc-cdylib-link-arg=-Wl,-T,{folder}/text.ld");
 }

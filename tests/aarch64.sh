@@ -57,7 +57,7 @@ static() {
     CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUSTFLAGS='-C target-feature=+crt-static' \
         on_aarch64 "$@"
 }
-FAIRGROUND_CONF=reserve:4G FAIRGROUND_TEST_FORKS=50 PROPTEST_CASES=64 static test -p fairground-allocator --tests
+FAIRGROUND_CONF=reserve:4G FAIRGROUND_TEST_FORKS=50 PROPTEST_CASES=64 static test --no-fail-fast -p fairground-allocator --tests
 echo '---- once more with the usual reservation'
 static test -p fairground-allocator --test alignment_and_contents
 echo '---- the requests to valgrind do nothing without it'

@@ -62,6 +62,8 @@ mod decay;
 #[cfg(not(loom))]
 mod direct;
 #[cfg(not(loom))]
+mod exit;
+#[cfg(not(loom))]
 mod extent;
 #[cfg(not(loom))]
 mod fork;

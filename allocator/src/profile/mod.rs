@@ -55,7 +55,7 @@ pub use output::WriteError;
 const SAMPLED: u8 = 1;
 
 /// Bytes between two samples on average, if a profile is taken.
-fn mean() -> Option<usize> {
+pub(crate) fn mean() -> Option<usize> {
     let config = config::get();
     (config.profile || config.leaks).then_some(config.profile_every)
 }
@@ -151,9 +151,10 @@ pub fn write(path: &CStr) -> Result<(), WriteError> {
 
 /// What the configuration asks for at the end of the process: the profile, and the report of leaks. Once; further calls do
 /// nothing.
-pub(crate) fn at_exit() {
+#[cold]
+#[inline(never)]
+pub(crate) fn at_exit(mean: usize) {
     static DONE: AtomicBool = AtomicBool::new(false);
-    let Some(mean) = mean() else { return };
     if DONE.swap(true, AcqRel) {
         return;
     }
@@ -169,14 +170,3 @@ pub(crate) fn at_exit() {
         leaks::report(mean);
     }
 }
-
-// The end of a program that exits is an entry of .fini_array, in whatever the allocator is linked into: after the program's own
-// exit handlers and static destructors, so that what they free counts as freed.
-#[used]
-#[unsafe(link_section = ".fini_array")]
-static AT_EXIT: extern "C" fn() = {
-    extern "C" fn call() {
-        at_exit();
-    }
-    call
-};
