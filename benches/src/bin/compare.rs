@@ -19,8 +19,8 @@ use std::time::Duration;
 
 /// Run workloads under several allocators, interleaved, and compare time and memory.
 ///
-/// The first Ctrl-C ends the run and reports what there is, marked as partial; the second ends the program. With --json the raw
-/// data are also written while the run goes on, after every row.
+/// The first Ctrl-C ends the run after the program that runs just then and reports what there is, marked as partial; the
+/// second ends the comparison at once. With --json the raw data are also written while the run goes on, after every row.
 #[derive(Parser)]
 #[command(name = "fairground-compare", version)]
 struct Options {
