@@ -2,12 +2,13 @@
 //! library under test, malloc in them is the preloaded library's, and what they cost is measured of the right process.
 
 use fairground_benches::compare::peers::{Allocator, Role};
+use fairground_benches::compare::process;
 use fairground_benches::compare::programs::{self, Program};
 use fairground_benches::compare::sample::{Load, Sample};
 use fairground_tests::{Need, assert_binds, library, program, require, temp_dir};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 fn allocator(library: Option<&Path>) -> Allocator {
     let name = if library.is_some() { "fairground" } else { "glibc" };
@@ -119,6 +120,17 @@ fn failures_are_those_of_the_program() {
     assert!(code == Some(125) && text.contains("ended by signal: 11"), "{code:?}: {text}");
     let (code, text) = measure(&["/nonexistent"]);
     assert!(code == Some(125) && text.contains("/nonexistent"), "{code:?}: {text}");
+}
+
+#[test]
+fn a_program_that_hangs_is_killed_with_what_it_has_started() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_measure"));
+    command.args(["sh", "-c", "sleep 100; exit 0"]);
+    let begin = Instant::now();
+    let error = process::run(command, Duration::from_millis(300)).unwrap_err();
+    assert!(error.starts_with("killed after"), "{error}");
+    // `run` returns when nobody has standard error open any more: before `sleep` is done, if it was killed.
+    assert!(begin.elapsed() < Duration::from_secs(90), "the process below was left to its end");
 }
 
 #[test]

@@ -19,8 +19,8 @@
 //! switches at each signal, fork and exit, and nothing between. Threads are not traced. Containers that forbid ptrace get an error that
 //! says so.
 //!
-//! `measure` itself runs without a preload. All processes below it are one group, so that a run which hangs is killed as a
-//! whole.
+//! `measure` itself runs without a preload. The kernel kills what is traced when the tracer ends, so a run that hangs, or a
+//! comparison that is interrupted, leaves nothing behind.
 
 use super::process;
 use super::sample::{Load, Sample};
