@@ -1,5 +1,6 @@
-//! The programs of the comparison, at a twentieth of their work: each answers the same on the C library's allocator and on the
-//! library under test, malloc in them is the preloaded library's, and what they cost is measured of the right process.
+//! The programs of the comparison, at a twentieth of their work: each answers the same on the C library's allocator and
+//! on the library under test, malloc in them is the preloaded library's, and what they cost is measured of the right
+//! process.
 
 use fairground_benches::compare::peers::{Allocator, Role};
 use fairground_benches::compare::process;
@@ -108,8 +109,8 @@ fn the_peak_is_what_the_program_reads_of_itself() {
     let status = std::fs::read_to_string(output).unwrap();
     let read = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("VmHWM is in the status");
     let read: u64 = read.trim().trim_end_matches(" kB").parse().unwrap();
-    // After reading it has only to write that and to end: it touches a few pages more of code and buffers, which come in groups
-    // of 16 around the fault, and has given back a buffer of which the kernel had no full count.
+    // After reading it has only to write that and to end: it touches a few pages more of code and buffers, which come in
+    // groups of 16 around the fault, and has given back a buffer of which the kernel had no full count.
     assert!(peak.abs_diff(read) < 256, "{peak} KiB measured, {read} KiB read");
 }
 

@@ -13,7 +13,7 @@
 //!
 //! Data flow: [`peers::resolve`] → [`schedule`] runs [`jobs`] through [`process`] → [`report::Report`] →
 //! [`table`] as text, Markdown or (by serde) JSON. The preloaded library reaches the measured program only: neither
-//! `fairground-compare` nor the redis client runs on it. Programs of others run through [`measured`].
+//! `fairground-compare` nor the redis client runs on it. Programs of others run through `measured`.
 
 mod digest;
 pub mod jobs;

@@ -1,9 +1,9 @@
 //! Runs a program to its end and says what it cost.
 //!
 //! The costs come from `wait4`, so they are those of this child and the children it waited for. The peak of its memory does
-//! **not**: Linux carries the high-water mark of the process that called exec into `ru_maxrss`, so a small child shows its parent's
-//! size. Who needs the peak reads `VmHWM` from inside (`workload`), or while the program lives ([`high_water_kib`]), or has it
-//! read at the last moment ([`super::measured`]).
+//! **not**: Linux carries the high-water mark of the process that called exec into `ru_maxrss`, so a small child shows its
+//! parent's size. Who needs the peak reads `VmHWM` from inside (`workload`), or while the program lives
+//! ([`high_water_kib`]), or has it read at the last moment (`measured.rs`).
 
 use std::io::{self, Read};
 use std::mem::MaybeUninit;
