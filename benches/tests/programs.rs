@@ -2,7 +2,6 @@
 //! on the library under test, malloc in them is the preloaded library's, and what they cost is measured of the right
 //! process.
 
-use fairground_benches::compare::peers::{Allocator, Role};
 use fairground_benches::compare::process;
 use fairground_benches::compare::programs::{self, Program};
 use fairground_benches::compare::sample::{Load, Sample};
@@ -10,11 +9,6 @@ use fairground_tests::{Need, assert_binds, library, program, require, temp_dir};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
-
-fn allocator(library: Option<&Path>) -> Allocator {
-    let name = if library.is_some() { "fairground" } else { "glibc" };
-    Allocator { name: name.into(), role: Role::Peer, version: String::new(), library: library.map(Into::into) }
-}
 
 fn run(program: &Program, library: Option<&Path>) -> Sample {
     let scratch = temp_dir();
@@ -25,8 +19,7 @@ fn run(program: &Program, library: Option<&Path>) -> Sample {
         scratch: scratch.path().into(),
         limit: Duration::from_secs(120),
     };
-    let allocator = allocator(library);
-    program.run(&allocator, &load).unwrap_or_else(|e| panic!("{} on {}: {e}", program.name, allocator.name))
+    program.run(library, &load).unwrap_or_else(|e| panic!("{} on {library:?}: {e}", program.name))
 }
 
 #[test]

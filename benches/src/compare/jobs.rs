@@ -64,6 +64,11 @@ impl Job {
         }
     }
 
+    /// Whether it runs with as many threads as it is told to: only such a job is a row of its own for each number.
+    pub fn threaded(&self) -> bool {
+        matches!(self, Self::Workload(_))
+    }
+
     /// Why the job cannot run on this machine, if it cannot.
     pub fn missing(&self) -> Option<String> {
         match self {
@@ -73,16 +78,11 @@ impl Job {
         }
     }
 
-    /// Whether [`Load::threads`] says how many threads it has. Other jobs are the same for all numbers.
-    pub fn threaded(&self) -> bool {
-        matches!(self, Self::Workload(_))
-    }
-
     /// Runs the job once.
     pub fn run(&self, allocator: &Allocator, load: &Load) -> Result<Sample, String> {
         match self {
             Self::Workload(workload) => run_workload(workload, allocator, load),
-            Self::Program(program) => program.run(allocator, load),
+            Self::Program(program) => program.run(allocator.library.as_deref(), load),
             Self::Redis => redis::run(allocator, load),
             Self::Startup => startup::run(allocator, load),
         }

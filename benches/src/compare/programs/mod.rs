@@ -32,7 +32,6 @@ mod z3;
 
 use super::digest::Digest;
 use super::measured;
-use super::peers::Allocator;
 use super::sample::{Load, Sample};
 use fairground_tests::program;
 use std::fs::{self, File};
@@ -84,13 +83,13 @@ impl Program {
         missing(&[(self.executable, self.package)])
     }
 
-    /// Runs the program once.
-    pub fn run(&self, allocator: &Allocator, load: &Load) -> Result<Sample, String> {
+    /// Runs the program once, on `library` or, without one, on the C library's allocator.
+    pub fn run(&self, library: Option<&Path>, load: &Load) -> Result<Sample, String> {
         let executable = self.find()?;
         let folder = load.scratch.join(self.name);
         fs::create_dir_all(&folder).map_err(|e| format!("{}: {e}", folder.display()))?;
         let place = Place { executable, folder, scale: load.scale };
-        let mut command = measured::command(load, allocator.library.as_deref(), &place.output());
+        let mut command = measured::command(load, library, &place.output());
         settle(&mut command, &place.folder);
         command.arg(&place.executable);
         (self.prepare)(&place, &mut command)?;
