@@ -1,18 +1,14 @@
-//! The programs of the comparison, at a twentieth of their work: each answers the same on the C library's allocator and on the
-//! library under test, malloc in them is the preloaded library's, and what they cost is measured of the right process.
+//! The programs of the comparison, at a twentieth of their work: each answers the same on the C library's allocator and
+//! on the library under test, malloc in them is the preloaded library's, and what they cost is measured of the right
+//! process.
 
-use fairground_benches::compare::peers::{Allocator, Role};
+use fairground_benches::compare::process;
 use fairground_benches::compare::programs::{self, Program};
 use fairground_benches::compare::sample::{Load, Sample};
 use fairground_tests::{Need, assert_binds, library, program, require, temp_dir};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
-
-fn allocator(library: Option<&Path>) -> Allocator {
-    let name = if library.is_some() { "fairground" } else { "glibc" };
-    Allocator { library: library.map(Into::into), ..Allocator::new(name, Role::Peer, "") }
-}
+use std::time::{Duration, Instant};
 
 fn run(program: &Program, library: Option<&Path>) -> Sample {
     let scratch = temp_dir();
@@ -24,8 +20,7 @@ fn run(program: &Program, library: Option<&Path>) -> Sample {
         scratch: scratch.path().into(),
         limit: Duration::from_secs(120),
     };
-    let allocator = allocator(library);
-    program.run(&allocator, &load).unwrap_or_else(|e| panic!("{} on {}: {e}", program.name, allocator.name))
+    program.run(library, &load).unwrap_or_else(|e| panic!("{} on {library:?}: {e}", program.name))
 }
 
 #[test]
@@ -108,8 +103,8 @@ fn the_peak_is_what_the_program_reads_of_itself() {
     let status = std::fs::read_to_string(output).unwrap();
     let read = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("VmHWM is in the status");
     let read: u64 = read.trim().trim_end_matches(" kB").parse().unwrap();
-    // After reading it has only to write that and to end: it touches a few pages more of code and buffers, which come in groups
-    // of 16 around the fault, and has given back a buffer of which the kernel had no full count.
+    // After reading it has only to write that and to end: it touches a few pages more of code and buffers, which come in
+    // groups of 16 around the fault, and has given back a buffer of which the kernel had no full count.
     assert!(peak.abs_diff(read) < 256, "{peak} KiB measured, {read} KiB read");
 }
 
@@ -120,6 +115,17 @@ fn failures_are_those_of_the_program() {
     assert!(code == Some(125) && text.contains("ended by signal: 11"), "{code:?}: {text}");
     let (code, text) = measure(&["/nonexistent"]);
     assert!(code == Some(125) && text.contains("/nonexistent"), "{code:?}: {text}");
+}
+
+#[test]
+fn a_program_that_hangs_is_killed_with_what_it_has_started() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_measure"));
+    command.args(["sh", "-c", "sleep 100; exit 0"]);
+    let begin = Instant::now();
+    let error = process::run(command, Duration::from_millis(300)).unwrap_err();
+    assert!(error.starts_with("killed after"), "{error}");
+    // `run` returns when nobody has standard error open any more: before `sleep` is done, if it was killed.
+    assert!(begin.elapsed() < Duration::from_secs(90), "the process below was left to its end");
 }
 
 #[test]

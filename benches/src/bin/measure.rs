@@ -1,13 +1,13 @@
-//! Runs a program to its end and prints what it and the processes it started cost; see `fairground_benches::compare::measured`
-//! for what is measured how.
+//! Runs a program to its end and prints what it and the processes it started cost; see
+//! `fairground_benches::compare::measured` for what is measured how.
 //!
-//! Output is one line of `key=value` words: `wall_us`, `user_us`, `system_us`, `minor_faults`, `peak_kib`. A program that ends
-//! with an error has no costs: its exit status becomes that of `measure`, and standard error is its own. Exit status 125 is
-//! for what `measure` itself finds wrong, as env(1) has it.
+//! Output is one line of `key=value` words: `wall_us`, `user_us`, `system_us`, `minor_faults`, `peak_kib`. A program that
+//! ends with an error has no costs: its exit status becomes that of `measure`, and standard error is its own. Exit status
+//! 125 is for what `measure` itself finds wrong, as env(1) has it.
 //!
-//! Each process is stopped by ptrace at its end, while it still has its memory, and asked for its high-water mark; nothing
-//! else is traced, so it runs at its own speed until then. The calls are libc's: nix's safe ones have no word for real-time signals,
-//! and a tracer must hand on every signal.
+//! Each process is stopped by ptrace at its end, while it still has its memory, and asked for its high-water mark;
+//! nothing else is traced, so it runs at its own speed until then. The calls are libc's: nix's safe ones have no word for
+//! real-time signals, and a tracer must hand on every signal.
 
 use clap::Parser;
 use fairground_benches::compare::process;
@@ -52,7 +52,12 @@ fn measure(options: &Options) -> Result<ExitCode, String> {
     process::preload(&mut command, options.preload.as_deref());
     // SAFETY: the closure makes one system call, which is async-signal-safe, and takes no lock.
     unsafe { command.pre_exec(|| ptrace(libc::PTRACE_TRACEME, 0, 0)) };
-    let child = command.spawn().map_err(|e| format!("cannot start {program} as a traced process: {e}"))?;
+    let child = command.spawn().map_err(|e| match e.raw_os_error() {
+        Some(libc::EPERM) => {
+            format!("cannot trace {program}: {e}; in a container, allow ptrace (--cap-add=SYS_PTRACE)")
+        }
+        _ => format!("cannot start {program}: {e}"),
+    })?;
     let root = child.id() as libc::pid_t;
     let begin = start(root).map_err(|e| format!("cannot trace {program}: {e}"))?;
     let (status, usage, peak_kib) = follow(root)?;

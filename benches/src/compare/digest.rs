@@ -1,4 +1,5 @@
-//! A number that stands for an answer of any length: FNV-1a over its bytes. Nobody forges answers here, so it need not be more.
+//! A number that stands for an answer of any length: FNV-1a over its bytes. Nobody forges answers here, so it need not be
+//! more.
 
 /// The digest of what has been added so far.
 #[derive(Clone, Copy)]

@@ -92,7 +92,7 @@ impl Job {
     pub fn run(&self, allocator: &Allocator, load: &Load) -> Result<Sample, String> {
         match self {
             Self::Workload(workload) => run_workload(workload, allocator, load),
-            Self::Program(program) => program.run(allocator, load),
+            Self::Program(program) => program.run(allocator.library.as_deref(), load),
             Self::Redis => redis::run(allocator, load),
             Self::Startup => startup::run(allocator, load),
         }

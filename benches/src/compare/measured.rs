@@ -10,17 +10,18 @@
 //!   yet, which is a fifth of `/bin/true`.
 //! * `memory.peak` of a control group counts the page cache and needs a group of one's own.
 //!
-//! So the program runs under `measure`, which has it and every process it starts stopped by ptrace at exit, and reads `VmHWM`
-//! then. Linux adds the counters up for that. The peak is that of the largest process: what a machine must have for the tree
-//! depends on what runs at the same time.
+//! So the program runs under `measure`, which has it and every process it starts stopped by ptrace at exit, and reads
+//! `VmHWM` then; recent kernels add the counters up for that. The peak is that of the largest process: what a machine must
+//! have for the tree depends on what runs at the same time.
 //!
-//! Time, faults and CPU time are those of `wait4`, which include the children waited for. Wall time begins when exec is done
-//! and ends when the program's memory has been given back; fork and exec themselves are not in it. Being traced costs a program two
-//! switches at each signal, fork and exit, and nothing between. Threads are not traced. Containers that forbid ptrace get an error that
-//! says so.
+//! Time, faults and CPU time are those of `wait4`, which include the children waited for. Wall time begins when exec is
+//! done and ends when the program's memory has been given back; fork and exec themselves are not in it. Being traced
+//! costs a program two switches at each signal, fork and exit, and nothing between. Only first threads are traced: what
+//! another thread starts would be missed, but none of these programs does that. Containers that forbid ptrace get an error
+//! that says so.
 //!
-//! `measure` itself runs without a preload. All processes below it are one group, so that a run which hangs is killed as a
-//! whole.
+//! `measure` itself runs without a preload. The kernel kills what is traced when the tracer ends, so a run that hangs, or a
+//! comparison that is interrupted, leaves nothing behind.
 
 use super::process;
 use super::sample::{Load, Sample};

@@ -15,7 +15,7 @@
 //! Markdown, [`html`] with the pictures of [`plot`], or (by serde) JSON, which can be read back to draw all the others anew.
 //! Why rows are lost is written down in `LOSSES.md` and quoted from there ([`losses`]). The preloaded library reaches the
 //! measured program only: neither `fairground-compare` nor the redis client runs on it. Programs of others run through
-//! [`measured`].
+//! `measured`.
 
 pub mod catalogue;
 mod digest;

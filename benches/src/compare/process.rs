@@ -1,16 +1,13 @@
 //! Runs a program to its end and says what it cost.
 //!
 //! The costs come from `wait4`, so they are those of this child and the children it waited for. The peak of its memory does
-//! **not**: Linux carries the high-water mark of the process that called exec into `ru_maxrss`, so a small child shows its parent's
-//! size. Who needs the peak reads `VmHWM` from inside (`workload`), or while the program lives ([`high_water_kib`]), or has it
-//! read at the last moment ([`super::measured`]).
-//!
-//! What [`run`] starts is a process group of its own, so that a program which hangs is killed with all it has started.
+//! **not**: Linux carries the high-water mark of the process that called exec into `ru_maxrss`, so a small child shows its
+//! parent's size. Who needs the peak reads `VmHWM` from inside (`workload`), or while the program lives
+//! ([`high_water_kib`]), or has it read at the last moment (`measured.rs`).
 
 pub use crate::usage::{Usage, status_field};
 use std::io::{self, Read};
 use std::mem::MaybeUninit;
-use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{RecvTimeoutError, channel};
@@ -37,7 +34,7 @@ pub fn preload(command: &mut Command, library: Option<&Path>) {
 
 /// Runs `command` to its end, killing it after `limit`. An unsuccessful end is an error that quotes standard error.
 pub fn run(mut command: Command, limit: Duration) -> Result<Finished, String> {
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let start = Instant::now();
     let mut child = command.spawn().map_err(|e| format!("cannot start {:?}: {e}", command.get_program()))?;
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
@@ -48,8 +45,8 @@ pub fn run(mut command: Command, limit: Duration) -> Result<Finished, String> {
     let watchdog = std::thread::spawn(move || {
         let late = waiting.recv_timeout(limit) == Err(RecvTimeoutError::Timeout);
         if late {
-            // SAFETY: the child is not reaped before this thread has ended, so the id is still that of its group.
-            unsafe { libc::kill(-(pid as libc::pid_t), libc::SIGKILL) };
+            // SAFETY: the child is not waited for before this thread is told, so the id is still its own.
+            unsafe { libc::kill(pid as libc::pid_t, libc::SIGKILL) };
         }
         late
     });

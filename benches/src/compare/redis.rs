@@ -4,13 +4,14 @@
 //! end at a fixed number of requests, faults and CPU time are the server's, and the peak is the server's `VmHWM` just before
 //! it is shut down.
 //!
-//! The benchmark's keys are random, so they cannot be checked. Before it runs, the server is filled with keys of our own that
-//! have values of many sizes, and after it they are read back: their digest is the checksum.
+//! The benchmark's keys are random, so they cannot be checked. Before it runs, the server is filled with keys of our own
+//! that have values of many sizes, and after it they are read back: their digest is the checksum.
 //!
 //! Debian's server is *linked with* jemalloc. Without a preload it would run on that, so for the row of the C library
-//! `libc.so.6` itself is preloaded, which puts its malloc first in the search order. In every row but jemalloc's the linked
-//! library is mapped as well and has one caller: redis asks it for statistics by `mallctl`, which no other library defines. (The
-//! loader's log of bindings tells: malloc, calloc, realloc, free and `malloc_usable_size` go to what is preloaded.)
+//! `libc.so.6` itself is preloaded, which puts its malloc first in the search order. In every row but jemalloc's the
+//! linked library is mapped as well and has one caller: redis asks it for statistics by `mallctl`, which no other library
+//! defines. (The loader's log of bindings tells: malloc, calloc, realloc, free and `malloc_usable_size` go to what is
+//! preloaded.)
 
 use super::digest::Digest;
 use super::peers::{self, Allocator};

@@ -1,9 +1,10 @@
 //! Real programs: what users run, as distributions ship it, with work that we made up.
 //!
 //! Each does a fixed amount of work that is mostly its own computing, about a second at scale 1, and answers on standard
-//! output (git: in its repository). The answer's digest must be that of the run under the C library's allocator. Inputs are
-//! the files in `inputs/`, embedded here and written to the run's scratch folder, or made by code that draws no luck. Preparing
-//! and checking are outside the time. A user's own settings (files in the home folder, variables) have no part in it.
+//! output (git: in its repository). The answer's digest must be that of the run under the C library's allocator. Inputs
+//! are the files in `inputs/`, embedded here and written to the run's scratch folder, or made by code that draws no luck.
+//! Preparing and checking are outside the time. A user's own settings (files in the home folder, variables) have no part
+//! in it.
 //!
 //! What of a program's memory is malloc's differs, and decides what a row can show. That malloc is bound to the preloaded
 //! library in every one of them is checked by tests with the dynamic loader's own log; the calls were counted by a library
@@ -12,10 +13,10 @@
 //! | program | calls that allocate, at scale 1 | what they are for |
 //! |---|---|---|
 //! | `sqlite3` | 1.2 million | everything: pages, statements, sorters |
-//! | `python3` | 0.4 million, hardly any up to 512 bytes | large dicts, lists and strings; smaller objects live in arenas that Python maps |
+//! | `python3` | 0.4 million, hardly any up to 512 bytes | large dicts, lists, strings; smaller ones live in arenas that Python maps |
 //! | `python3-malloc` | 8 million | every object |
-//! | `g++` | 1.3 million, in cc1plus | tables, vectors, bitmaps; trees live in pages that the compiler's garbage collector maps |
-//! | `node` | 0.9 million | buffers, their bookkeeping, zlib, the compilers' zones; JavaScript's objects live in V8's heap, which is mapped |
+//! | `g++` | 1.3 million, in cc1plus | tables, vectors, bitmaps; trees live in pages that a garbage collector maps |
+//! | `node` | 0.9 million | buffers, zlib, the compilers' zones; JavaScript's objects live in V8's mapped heap |
 //! | `git` | 0.65 million | objects, delta indexes, hash tables; packs are mapped |
 //! | `ghostscript` | 32,000, most above 512 bytes | chunks in which its objects live, large objects, bitmaps |
 //! | `z3` | 0.6 million | tables and vectors; expressions live in chunks of 8 KiB |
@@ -31,7 +32,6 @@ mod z3;
 
 use super::digest::Digest;
 use super::measured;
-use super::peers::Allocator;
 use super::sample::{Load, Sample};
 use fairground_tests::program;
 use std::fs::{self, File};
@@ -83,13 +83,13 @@ impl Program {
         missing(&[(self.executable, self.package)])
     }
 
-    /// Runs the program once.
-    pub fn run(&self, allocator: &Allocator, load: &Load) -> Result<Sample, String> {
+    /// Runs the program once, on `library` or, without one, on the C library's allocator.
+    pub fn run(&self, library: Option<&Path>, load: &Load) -> Result<Sample, String> {
         let executable = self.find()?;
         let folder = load.scratch.join(self.name);
         fs::create_dir_all(&folder).map_err(|e| format!("{}: {e}", folder.display()))?;
         let place = Place { executable, folder, scale: load.scale };
-        let mut command = measured::command(load, allocator.library.as_deref(), &place.output());
+        let mut command = measured::command(load, library, &place.output());
         settle(&mut command, &place.folder);
         command.arg(&place.executable);
         (self.prepare)(&place, &mut command)?;

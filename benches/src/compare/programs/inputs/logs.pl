@@ -29,7 +29,8 @@ for my $path (sort {@{$by_path{$b}} <=> @{$by_path{$a}} || $a cmp $b} keys %by_p
 push @report, join '|', map {@{$_->{fields}}} @slow;
 for my $host (sort keys %by_host) {
     my $users = $by_host{$host};
-    push @report, join ' ', $host, map {"$_:" . join ',', keys %{$users->{$_}}} grep {keys %{$users->{$_}} == 1} sort keys %$users;
+    my @once = grep {keys %{$users->{$_}} == 1} sort keys %$users;
+    push @report, join ' ', $host, map {"$_:" . join ',', keys %{$users->{$_}}} @once;
 }
 my $text = join "\n", @report;
 print unpack('%32C*', $text), ' ', length $text, "\n", join("\n", @report[0 .. 4]), "\n";
