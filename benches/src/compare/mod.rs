@@ -13,8 +13,8 @@
 //!
 //! Data flow: [`peers::resolve`] → [`schedule`] runs [`jobs`] through [`process`] → [`report::Report`] → [`table`] as text or
 //! Markdown, [`html`] with the pictures of [`plot`], or (by serde) JSON, which can be read back to draw all the others anew.
-//! Why rows are lost is written down in `LOSSES.md` and quoted from there ([`losses`]). The preloaded library reaches the measured program only: neither
-//! `fairground-compare` nor the redis client runs on it.
+//! Why rows are lost is written down in `LOSSES.md` and quoted from there ([`losses`]). The preloaded library reaches the
+//! measured program only: neither `fairground-compare` nor the redis client runs on it.
 
 pub mod html;
 pub mod jobs;

@@ -3,7 +3,7 @@
 //! To the right a peer takes more than ours, to the left less. A bar that is hollow is no difference: within the row's noise,
 //! or within what is never called one. Bars that leave the panel end in an arrow; the number beside them is the true one.
 
-use super::{Area, Drawn, GRID, INK, LESS, MORE, PAPER, SOFT, bold, picture, shown, style, width};
+use super::{Area, Drawn, GRID, INK, LESS, MORE, PAPER, SOFT, bold, picture, style, width};
 use crate::compare::report::{Metric, NO_DIFFERENCE, Report, Row};
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, VPos};
@@ -17,7 +17,7 @@ const BOTTOM: u32 = 40;
 
 /// Draws it, unless no row has the metric.
 pub fn draw(report: &Report, metric: Metric) -> Result<Option<String>, String> {
-    let peers: Vec<usize> = shown(report).into_iter().skip(1).collect();
+    let peers: Vec<usize> = report.shown().into_iter().skip(1).collect();
     // A row that no peer has a ratio in (the job does not know the metric, or all is zero) would be an empty line.
     let any = |row: &&Row| peers.iter().any(|&peer| row.ratio(metric, peer).is_some());
     let rows: Vec<&Row> = report.rows.iter().filter(any).collect();
