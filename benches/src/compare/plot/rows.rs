@@ -11,7 +11,11 @@ use plotters::style::text_anchor::{HPos, VPos};
 /// The axis ends at eight times and an eighth: nearly all ratios lie within, and one that does not is far off anyway.
 const LIMIT: f64 = 8.0;
 const LINE: u32 = 17;
-const PANEL: u32 = 132;
+/// Width of all panels together where they fit: that of the page. Below the least width of one the numbers would lie on each
+/// other, so with many peers the picture is wider than the page.
+const PANELS: u32 = 1000;
+const LEAST_PANEL: u32 = 132;
+const WIDEST_PANEL: u32 = 240;
 const TOP: u32 = 82;
 const BOTTOM: u32 = 40;
 
@@ -26,7 +30,8 @@ pub fn draw(report: &Report, metric: Metric) -> Result<Option<String>, String> {
     }
     let ours = &report.allocators()[0].name;
     let names = rows.iter().map(|row| width(&row.workload, 12.0)).fold(60.0, f64::max) as u32 + 24;
-    let size = ((names + PANEL * peers.len() as u32 + 16).max(520), TOP + BOTTOM + LINE * rows.len() as u32);
+    let panel_width = (PANELS / peers.len() as u32).clamp(LEAST_PANEL, WIDEST_PANEL);
+    let size = ((names + panel_width * peers.len() as u32 + 16).max(520), TOP + BOTTOM + LINE * rows.len() as u32);
     let title = format!("{} row by row", metric.name());
     let description = format!(
         "A panel for each of {} allocators with a bar for each of {} rows: to the right of 1.0 it takes more than {ours}, to the \
@@ -50,7 +55,7 @@ pub fn draw(report: &Report, metric: Metric) -> Result<Option<String>, String> {
             ))?;
         }
         for &peer in &peers {
-            let (panel_area, others) = rest.split_horizontally(PANEL);
+            let (panel_area, others) = rest.split_horizontally(panel_width);
             panel(report, &panel_area, metric, &rows, peer)?;
             rest = others;
         }
