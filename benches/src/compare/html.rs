@@ -88,11 +88,6 @@ fn provenance(report: &Report) -> Markup {
     }
 }
 
-/// The allocators that are shown: all but the control, which is the noise column.
-fn shown(report: &Report) -> impl Iterator<Item = usize> {
-    (0..report.allocators().len()).filter(|&index| report.allocators()[index].role != Role::Control)
-}
-
 fn relative(value: Option<f64>, noise: Option<f64>) -> Markup {
     html! {
         @if let Some(value) = value {
@@ -100,6 +95,11 @@ fn relative(value: Option<f64>, noise: Option<f64>) -> Markup {
             @if let Some(noise) = noise { " " small { "±" (percent(Some(noise))) } }
         } @else { "–" }
     }
+}
+
+/// The noise of the mean of two allocators' ratios; an allocator by itself has none.
+fn mean_noise(report: &Report, a: usize, b: usize, metric: Metric) -> Option<f64> {
+    if a == b { None } else { report.mean_noise(metric) }
 }
 
 fn summary(report: &Report) -> Result<Markup, String> {
@@ -111,11 +111,11 @@ fn summary(report: &Report) -> Result<Markup, String> {
             summary { "Table: geometric means relative to " (report.allocators()[0].name) ", and the control's noise" }
             div.wide { table {
                 thead { tr { th { "allocator" } @for metric in Metric::ALL { th { (metric.name()) } } } }
-                tbody { @for index in shown(report) { tr {
+                tbody { @for index in report.shown() { tr {
                     th scope="row" { (report.allocators()[index].name) }
                     @for metric in Metric::ALL {
                         td {
-                            (relative(relative_mean(report, metric, index), if index == 0 { None } else { report.mean_noise(metric) }))
+                            (relative(relative_mean(report, metric, index), mean_noise(report, index, 0, metric)))
                             @if let Some(mean) = report.pair(metric, index, 0) { " " small { (mean.rows) " rows" } }
                         }
                     }
@@ -131,11 +131,11 @@ fn pairs(report: &Report, metric: Metric) -> Markup {
     html! { details {
         summary { "Table: " (metric.name()) ", every pair: the line's allocator divided by the column's" }
         div.wide { table {
-            thead { tr { th {} @for b in shown(report) { th { (report.allocators()[b].name) } } } }
-            tbody { @for a in shown(report) { tr {
+            thead { tr { th {} @for b in report.shown() { th { (report.allocators()[b].name) } } } }
+            tbody { @for a in report.shown() { tr {
                 th scope="row" { (report.allocators()[a].name) }
-                @for b in shown(report) {
-                    td { (relative(report.pair(metric, a, b).map(|mean| mean.ratio), if a == b { None } else { report.mean_noise(metric) })) }
+                @for b in report.shown() {
+                    td { (relative(report.pair(metric, a, b).map(|mean| mean.ratio), mean_noise(report, a, b, metric))) }
                 }
             } } }
         } }
@@ -153,7 +153,10 @@ fn lost_rows(report: &Report, lost: &[Lost], entries: &[Entry]) -> Markup {
         }
         @if lost.is_empty() { p { "None." } } @else {
             div.wide { table {
-                thead { tr { th { "row" } th.text { "in" } th { "ratio" } th.text { "to" } th { "noise" } th.text { "why" } th.text { "what would help" } } }
+                thead { tr {
+                    th { "row" } th.text { "in" } th { "ratio" } th.text { "to" } th { "noise" }
+                    th.text { "why" } th.text { "what would help" }
+                } }
                 tbody { @for lost in lost {
                     tr {
                         th scope="row" { (lost.row.workload) }
@@ -220,10 +223,14 @@ fn row_table(report: &Report, metric: Metric) -> Markup {
         .iter()
         .filter(|row| row.results.iter().any(|f| f.metrics.contains_key(&metric) || !f.failures.is_empty()));
     html! { div.wide { table {
-        thead { tr { th { (metric.title()) } @for index in shown(report) { th { (report.allocators()[index].name) } } th { "noise" } } }
+        thead { tr {
+            th { (metric.title()) }
+            @for index in report.shown() { th { (report.allocators()[index].name) } }
+            th { "noise" }
+        } }
         tbody { @for row in rows { tr {
             th scope="row" { (row.workload) }
-            @for index in shown(report) { td { (cell(report, row, metric, index)) } }
+            @for index in report.shown() { td { (cell(report, row, metric, index)) } }
             td { (percent(report.noise(row, metric))) }
         } } }
     } } }
@@ -278,7 +285,9 @@ fn failures(report: &Report) -> Markup {
     html! { @if any {
         h2 { "Failed, missing, skipped" }
         ul {
-            @for (workload, allocator, reason) in report.failures() { li { strong { "failed: " } (workload) " under " (allocator) ": " (reason) } }
+            @for (workload, allocator, reason) in report.failures() {
+                li { strong { "failed: " } (workload) " under " (allocator) ": " (reason) }
+            }
             @for missing in &setting.missing_peers { li { "missing: " (missing.name) " (" (missing.remedy) ")" } }
             @for (job, reason) in &setting.missing_jobs { li { "skipped: " (job) ": " (reason) } }
         }

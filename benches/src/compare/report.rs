@@ -206,6 +206,11 @@ impl Report {
         Some(Mean { ratio: geometric_mean(ratios.iter().copied())?, rows: ratios.len() })
     }
 
+    /// Those that tables and pictures show, the reference first; the control is in them as noise. Indices.
+    pub fn shown(&self) -> Vec<usize> {
+        (0..self.allocators().len()).filter(|&index| self.allocators()[index].role != Role::Control).collect()
+    }
+
     /// Index of the control.
     fn control(&self) -> Option<usize> {
         self.allocators().iter().position(|a| a.role == Role::Control)

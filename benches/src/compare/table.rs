@@ -53,8 +53,7 @@ pub fn markdown(report: &Report, entries: &[Entry]) -> String {
     if report.partial {
         let _ = writeln!(out, "{PARTIAL}\n");
     }
-    let shown: Vec<usize> =
-        (0..report.allocators().len()).filter(|&index| report.allocators()[index].role != Role::Control).collect();
+    let shown = report.shown();
     out.push_str(&means(report, &shown));
     for metric in Metric::DECISIVE {
         let mut title = metric.title();

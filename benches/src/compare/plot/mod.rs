@@ -123,11 +123,6 @@ fn marker(peer: usize) -> Vec<(i32, i32)> {
     MARKERS[peer % MARKERS.len()].to_vec()
 }
 
-/// Reference and peers, without the control: indices, the reference first.
-fn shown(report: &Report) -> Vec<usize> {
-    (0..report.allocators().len()).filter(|&index| report.allocators()[index].role != Role::Control).collect()
-}
-
 /// The geometric mean of an allocator relative to ours.
 pub fn relative_mean(report: &Report, metric: Metric, allocator: usize) -> Option<f64> {
     report.pair(metric, allocator, 0).map(|mean| mean.ratio)

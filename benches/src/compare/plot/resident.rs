@@ -1,7 +1,7 @@
 //! Resident memory over time of a program of phases: a line for each allocator, told apart by dashes and markers, with its
 //! name at its end.
 
-use super::{Drawn, GRID, INK, SOFT, bold, look, picture, shown, style, ticks};
+use super::{Drawn, GRID, INK, SOFT, bold, look, picture, style, ticks};
 use crate::compare::report::{Report, Row};
 use crate::compare::series::Series;
 use plotters::element::DashedPathElement;
@@ -20,7 +20,7 @@ const MARKERS: usize = 12;
 /// The first series of each allocator in a row, with the allocator's index.
 pub fn series(report: &Report, row: &Row) -> Vec<(usize, Series)> {
     let first = |a: usize| row.results[a].samples.iter().find_map(|sample| sample.series.clone());
-    shown(report).into_iter().filter_map(|a| Some((a, first(a)?))).collect()
+    report.shown().into_iter().filter_map(|a| Some((a, first(a)?))).collect()
 }
 
 /// Draws it, unless the row has no series.

@@ -3,7 +3,7 @@
 //! To the right a peer takes more than ours, to the left less. A bar that is hollow is no difference: within the row's noise,
 //! or within what is never called one. Bars that leave the panel end in an arrow; the number beside them is the true one.
 
-use super::{Area, Drawn, GRID, INK, LESS, MORE, PAPER, SOFT, bold, picture, shown, style, width};
+use super::{Area, Drawn, GRID, INK, LESS, MORE, PAPER, SOFT, bold, picture, style, width};
 use crate::compare::report::{Metric, NO_DIFFERENCE, Report, Row};
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, VPos};
@@ -11,13 +11,17 @@ use plotters::style::text_anchor::{HPos, VPos};
 /// The axis ends at eight times and an eighth: nearly all ratios lie within, and one that does not is far off anyway.
 const LIMIT: f64 = 8.0;
 const LINE: u32 = 17;
-const PANEL: u32 = 132;
+/// Width of all panels together where they fit: that of the page. Below the least width of one the numbers would lie on each
+/// other, so with many peers the picture is wider than the page.
+const PANELS: u32 = 1000;
+const LEAST_PANEL: u32 = 132;
+const WIDEST_PANEL: u32 = 240;
 const TOP: u32 = 82;
 const BOTTOM: u32 = 40;
 
 /// Draws it, unless no row has the metric.
 pub fn draw(report: &Report, metric: Metric) -> Result<Option<String>, String> {
-    let peers: Vec<usize> = shown(report).into_iter().skip(1).collect();
+    let peers: Vec<usize> = report.shown().into_iter().skip(1).collect();
     // A row that no peer has a ratio in (the job does not know the metric, or all is zero) would be an empty line.
     let any = |row: &&Row| peers.iter().any(|&peer| row.ratio(metric, peer).is_some());
     let rows: Vec<&Row> = report.rows.iter().filter(any).collect();
@@ -26,7 +30,8 @@ pub fn draw(report: &Report, metric: Metric) -> Result<Option<String>, String> {
     }
     let ours = &report.allocators()[0].name;
     let names = rows.iter().map(|row| width(&row.workload, 12.0)).fold(60.0, f64::max) as u32 + 24;
-    let size = ((names + PANEL * peers.len() as u32 + 16).max(520), TOP + BOTTOM + LINE * rows.len() as u32);
+    let panel_width = (PANELS / peers.len() as u32).clamp(LEAST_PANEL, WIDEST_PANEL);
+    let size = ((names + panel_width * peers.len() as u32 + 16).max(520), TOP + BOTTOM + LINE * rows.len() as u32);
     let title = format!("{} row by row", metric.name());
     let description = format!(
         "A panel for each of {} allocators with a bar for each of {} rows: to the right of 1.0 it takes more than {ours}, to the \
@@ -50,7 +55,7 @@ pub fn draw(report: &Report, metric: Metric) -> Result<Option<String>, String> {
             ))?;
         }
         for &peer in &peers {
-            let (panel_area, others) = rest.split_horizontally(PANEL);
+            let (panel_area, others) = rest.split_horizontally(panel_width);
             panel(report, &panel_area, metric, &rows, peer)?;
             rest = others;
         }

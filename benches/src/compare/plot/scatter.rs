@@ -1,7 +1,7 @@
 //! Time against peak memory in the geometric mean: a point for each allocator, with its name. Near the corner of the axes is
 //! good in both.
 
-use super::{Drawn, GRID, INK, SOFT, bold, fewer_rows, look, picture, relative_mean, shown, step, style, width};
+use super::{Drawn, GRID, INK, SOFT, bold, fewer_rows, look, picture, relative_mean, step, style, width};
 use crate::compare::report::{Metric, Report};
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, VPos};
@@ -22,7 +22,7 @@ pub fn draw(report: &Report) -> Result<String, String> {
         let mean = |metric| relative_mean(report, metric, allocator);
         Some(Spot { allocator, time: mean(Metric::Time)?, memory: mean(Metric::Peak)? })
     };
-    let spots: Vec<Spot> = shown(report).into_iter().filter_map(spot).collect();
+    let spots: Vec<Spot> = report.shown().into_iter().filter_map(spot).collect();
     let ours = &report.allocators()[0].name;
     let named: Vec<String> = spots
         .iter()

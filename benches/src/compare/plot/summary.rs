@@ -4,8 +4,7 @@
 //! more than noise, hollow all others; the band about 1.0 is what the control could not tell apart.
 
 use super::{
-    Area, Drawn, GRID, INK, LESS, MORE, PAPER, SOFT, bold, fewer_rows, picture, relative_mean, shown, style, ticks,
-    width,
+    Area, Drawn, GRID, INK, LESS, MORE, PAPER, SOFT, bold, fewer_rows, picture, relative_mean, style, ticks, width,
 };
 use crate::compare::report::{Metric, NO_DIFFERENCE, Report};
 use plotters::prelude::*;
@@ -17,7 +16,7 @@ const BOTTOM: u32 = 44;
 
 /// Draws it.
 pub fn draw(report: &Report) -> Result<String, String> {
-    let mut order = shown(report);
+    let mut order = report.shown();
     let ours = order.remove(0);
     let key = |&a: &usize| relative_mean(report, Metric::Time, a).unwrap_or(f64::INFINITY);
     order.sort_by(|a, b| key(a).total_cmp(&key(b)));
