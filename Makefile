@@ -69,6 +69,7 @@ setup:
 check-format:
 	@echo 'The sources are formatted (seconds)'
 	$(CARGO) fmt --all --check
+	$(CARGO) fmt --manifest-path benches/peers/Cargo.toml --check
 
 check-lints:
 	@echo 'No warnings from compiler and clippy, in any of the four configurations (5 minutes)'
@@ -236,6 +237,7 @@ compare:
 .PHONY: format
 format:
 	$(CARGO) fmt --all
+	$(CARGO) fmt --manifest-path benches/peers/Cargo.toml
 
 .PHONY: clean
 clean:

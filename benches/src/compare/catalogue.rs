@@ -79,8 +79,12 @@ impl Known {
     }
 }
 
+const NOT_BUILT: &str = "not built yet: benches/peers/build.sh";
+
 fn find_built(name: &str, with_library: bool, folder: &Path) -> Found {
-    let text = std::fs::read_to_string(folder.join(format!("{name}.txt"))).unwrap_or_default();
+    let text = std::fs::read_to_string(folder.join(format!("{name}.txt")));
+    let tried = text.is_ok();
+    let text = text.unwrap_or_default();
     let value = |key: &str| {
         let found = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
         found.map(str::to_owned)
@@ -90,13 +94,16 @@ fn find_built(name: &str, with_library: bool, folder: &Path) -> Found {
     let program = part(format!("workload-{name}"));
     let mut missing = Vec::new();
     let mut need = |there: bool, key: &str, part: &str| {
-        if !there {
-            let reason = value(key).unwrap_or_else(|| "not built yet: benches/peers/build.sh".into());
+        if !there && tried {
+            let reason = value(key).unwrap_or_else(|| NOT_BUILT.into());
             missing.push(Missing { name: name.into(), remedy: format!("{part}: {reason}") });
         }
     };
     need(!with_library || library.is_some(), "missing-library", "to preload");
     need(program.is_some(), "missing-program", "for Rust");
+    if !tried {
+        missing.push(Missing { name: name.into(), remedy: NOT_BUILT.into() });
+    }
     let version = value("version").unwrap_or_else(|| "version unknown".into());
     Found { version, source: value("source").unwrap_or_else(|| "crate".into()), library, program, missing }
 }
@@ -173,7 +180,7 @@ mod tests {
 
     #[test]
     fn a_peer_for_rust_only_lacks_no_library() {
-        let folder = folder(&[("workload-a", "")]);
+        let folder = folder(&[("a.txt", "version=1\n"), ("workload-a", "")]);
         assert!(find_built("a", false, folder.path()).missing.is_empty());
     }
 
@@ -181,8 +188,8 @@ mod tests {
     fn what_was_never_built_or_installed_says_how() {
         let folder = folder(&[]);
         let found = find_built("a", true, folder.path());
-        assert!(found.missing.iter().all(|m| m.remedy.contains("benches/peers/build.sh")));
-        assert_eq!(found.missing.len(), 2);
+        assert_eq!(found.missing.len(), 1);
+        assert!(found.missing[0].remedy.contains("benches/peers/build.sh"));
         assert_eq!(find_packaged("b", "libb9", &["libb.so.9"]).missing[0].remedy, "apt-get install libb9");
     }
 

@@ -112,10 +112,10 @@ fn run_workload(workload: &Workload, allocator: &Allocator, load: &Load) -> Resu
         let found = output.split_ascii_whitespace().find_map(|word| word.strip_prefix(name)?.strip_prefix('='));
         found.ok_or_else(|| format!("no {name} in the output: {output}"))
     };
-    let (served_by, c_library) = (field("allocator")?, peers::c_library());
-    let is_file = |path: &Path| path.file_name().is_some_and(|name| name == served_by);
-    if c_library.as_deref().is_some_and(is_file) && library.is_some_and(|library| !is_file(library)) {
-        return Err(format!("the preloaded library did not take over malloc: it is that of {served_by}"));
+    let served_by = field("allocator")?;
+    match linked {
+        Some(program) => linked_with(program, served_by)?,
+        None => preloaded_with(library, served_by, peers::c_library().as_deref())?,
     }
     let number = |name: &str| field(name)?.parse::<u64>().map_err(|e| format!("{name}: {e}"));
     let seconds = |name: &str| field(name)?.parse::<f64>().map_err(|e| format!("{name}: {e}"));
@@ -130,4 +130,44 @@ fn run_workload(workload: &Workload, allocator: &Allocator, load: &Load) -> Resu
         checksum: field("checksum")?.to_owned(),
         series: Series::in_output(&output)?,
     })
+}
+
+/// Programs that are linked with an allocator bear its name, so one that was built or copied as another is found out.
+fn linked_with(program: &Path, served_by: &str) -> Result<(), String> {
+    let name = program.file_name().unwrap_or_default().to_string_lossy();
+    if name == format!("workload-{served_by}") {
+        return Ok(());
+    }
+    Err(format!("{name} is linked with {served_by}; build it anew"))
+}
+
+/// A library that has no malloc leaves the C library's in place, and would pass for one that is as fast.
+fn preloaded_with(library: Option<&Path>, served_by: &str, c_library: Option<&Path>) -> Result<(), String> {
+    let serves = |path: &Path| path.file_name().is_some_and(|name| name == served_by);
+    if c_library.is_some_and(serves) && library.is_some_and(|library| !serves(library)) {
+        return Err(format!("the preloaded library did not take malloc over: it is that of {served_by}"));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{linked_with, preloaded_with};
+    use std::path::Path;
+
+    #[test]
+    fn a_preload_that_does_not_serve_malloc_is_an_error() {
+        let c_library = Some(Path::new("/lib/libc.so.6"));
+        let preloaded = |library: &str, served_by| preloaded_with(Some(Path::new(library)), served_by, c_library);
+        assert!(preloaded("/usr/lib/libz.so.1", "libc.so.6").is_err());
+        assert!(preloaded("/usr/lib/libjemalloc.so.2", "libjemalloc.so.2").is_ok());
+        assert!(preloaded("/lib/libc.so.6", "libc.so.6").is_ok());
+        assert!(preloaded_with(None, "libc.so.6", c_library).is_ok());
+    }
+
+    #[test]
+    fn a_program_linked_with_another_allocator_than_its_name_says_is_an_error() {
+        assert!(linked_with(Path::new("/peers/workload-snmalloc"), "snmalloc").is_ok());
+        assert!(linked_with(Path::new("/peers/workload-snmalloc"), "rpmalloc").is_err());
+    }
 }
