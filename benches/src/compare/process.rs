@@ -4,7 +4,7 @@
 //! high-water mark of the process that called exec into `ru_maxrss`, so a small child shows its parent's size. Who needs the
 //! peak reads `VmHWM` from inside (`workload`), or while the program lives ([`high_water_kib`]).
 
-pub use crate::usage::{Usage, status_field};
+pub use crate::workload::usage::{Usage, status_field};
 use std::io::Read;
 use std::mem::MaybeUninit;
 use std::path::Path;
