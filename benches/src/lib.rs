@@ -12,5 +12,4 @@
 
 pub mod compare;
 pub mod instruction_counts;
-mod usage;
 pub mod workload;

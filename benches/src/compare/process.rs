@@ -5,7 +5,7 @@
 //! parent's size. Who needs the peak reads `VmHWM` from inside (`workload`), or while the program lives
 //! ([`high_water_kib`]), or has it read at the last moment (`measured.rs`).
 
-pub use crate::usage::{Usage, status_field};
+pub use crate::workload::usage::{Usage, status_field};
 use std::io::{self, Read};
 use std::mem::MaybeUninit;
 use std::path::Path;

@@ -4,13 +4,13 @@
 //! on purpose. What the parent could measure would contain what comes after, the settling.
 //!
 //! **Settling.** How much memory a program keeps after it has freed everything is asked of a program that lives on: an
-//! allocator that gives memory back at the next activity should be seen to, and one that gives it back only to threads that
-//! are busy should not. So for a given time the main thread goes on with a trickle of small blocks, [`ACTIVITIES`] a second.
-//! Everything else was measured before. Settling takes as long as the whole workload, and resident memory hardly differs
-//! from run to run; `fairground-compare` therefore asks for it in the first repetition only.
+//! allocator may give memory back at the program's next activities instead of at once. So for a given time the main thread
+//! goes on with a trickle of small blocks, [`ACTIVITIES`] times a second; everything else has been measured before. Settling
+//! takes longer than many a workload, and what it shows hardly differs from run to run: `fairground-compare` asks for it in the
+//! first repetition only.
 
+use super::usage::{Usage, status_field};
 use super::{Load, Workload, idle_time};
-use crate::usage::{Usage, status_field};
 use std::fmt;
 use std::hint::black_box;
 use std::time::{Duration, Instant};

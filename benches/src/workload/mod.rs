@@ -36,6 +36,7 @@ mod rptest;
 mod sh6bench;
 mod sh8bench;
 mod thread_churn;
+pub mod usage;
 mod vec_growth;
 mod web;
 mod xmalloc;

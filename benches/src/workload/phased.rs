@@ -156,8 +156,9 @@ impl Curve {
     }
 
     fn begin(&mut self, phase: &'static str) {
-        self.phases.push((self.begin.elapsed().as_millis(), phase));
         self.sample();
+        let (now, _) = self.samples[self.samples.len() - 1];
+        self.phases.push((now, phase));
     }
 
     fn sample(&mut self) {
