@@ -30,7 +30,7 @@ help:
 	@echo 'make test            everything that CI runs (under half an hour on two cores)'
 	@echo 'make test-long       more of it: do the tests notice faults, more random cases (about half an hour more)'
 	@echo 'make bench           micro benches against the system, jemalloc and mimalloc (criterion; about ten minutes)'
-	@echo 'make compare         workloads, redis and process start under five allocators (COMPARE_FLAGS=--quick for a few minutes)'
+	@echo 'make compare         workloads, redis and process start under all allocators that are there (COMPARE_FLAGS=--quick for a few minutes)'
 	@echo 'make install         library, header, pkg-config file and launcher to PREFIX=/usr/local; uninstall removes them'
 	@echo 'make setup           installs the programs that the tests use (apt-get; names them first)'
 	@echo 'make format          formats the sources'
@@ -69,6 +69,7 @@ setup:
 check-format:
 	@echo 'The sources are formatted (seconds)'
 	$(CARGO) fmt --all --check
+	$(CARGO) fmt --manifest-path benches/peers/Cargo.toml --check
 
 check-lints:
 	@echo 'No warnings from compiler and clippy, in any of the four configurations (5 minutes)'
@@ -225,14 +226,18 @@ compare:
 	@echo 'Peers from the distribution (nothing if all are there, else a minute)'
 	@tests/install-programs.sh compare || echo 'Going on without: the report names the peers that are missing.'
 	$(CARGO) build --locked --release -p fairground-ffi -p fairground-benches
+	@echo 'Peers from the sources that their crates carry (seconds if all are built, else about ten minutes)'
+	@benches/peers/build.sh || echo 'Going on without: the report names the peers that are missing.'
 	@echo 'Every workload under every allocator, five times (about 20 minutes; with COMPARE_FLAGS=--quick about four)'
 	@mkdir -p out
-	'$(TARGET)/release/fairground-compare' --markdown out/compare.md --json out/compare.json $(COMPARE_FLAGS)
-	@echo 'The tables are in out/compare.md, the raw data in out/compare.json'
+	'$(TARGET)/release/fairground-compare' --html out/report.html --json out/compare.json --markdown out/compare.md \
+		--picture out/summary.svg $(COMPARE_FLAGS)
+	@echo 'Pictures and tables are in out/report.html, the tables as Markdown in out/compare.md, the raw data in out/compare.json'
 
 .PHONY: format
 format:
 	$(CARGO) fmt --all
+	$(CARGO) fmt --manifest-path benches/peers/Cargo.toml
 
 .PHONY: clean
 clean:

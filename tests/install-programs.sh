@@ -57,6 +57,12 @@ need_demo() {
     need bash bash
     need perl perl
 }
+# What only the comparison runs; its tests run that too.
+need_compared() {
+    need ghostscript gs
+    need z3 z3
+    need lua5.4 lua5.4
+}
 
 # A Rust compiler with a standard library for aarch64, unless there is one. Debian's for the web browsers is recent enough;
 # its library comes from the other architecture's packages, which apt must be told of.
@@ -81,6 +87,7 @@ case $purpose in
 demo) need_demo ;;
 test)
     need_demo
+    need_compared
     command -v pkg-config >/dev/null 2>&1 || add pkg-config
     # A script that starts valgrind's tools, so not for `need`.
     command -v valgrind >/dev/null 2>&1 || add valgrind
@@ -95,6 +102,12 @@ compare)
     need_build
     need redis-server redis-server
     need redis-tools redis-benchmark
+    need sqlite3 sqlite3
+    need python3 python3
+    need nodejs node
+    need git git
+    need perl perl
+    need_compared
     need_file '/usr/lib/*/libjemalloc.so.2' libjemalloc2
     need_file '/usr/lib/*/libmimalloc.so.2*' libmimalloc2.0
     need_file '/usr/lib/*/libtcmalloc_minimal.so.4*' libtcmalloc-minimal4 libtcmalloc-minimal4t64

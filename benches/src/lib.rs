@@ -2,8 +2,8 @@
 //!
 //! * [`workload`]: programs in the small, each with a fixed amount of work and a checksum. The binary `workload` runs one
 //!   of them; which allocator serves it is decided from outside, by `LD_PRELOAD`.
-//! * [`compare`]: runs workloads, a redis server and `/bin/true` under each allocator in turn and reports the ratios. The
-//!   binary is `fairground-compare`.
+//! * [`compare`]: runs workloads, real programs and `/bin/true` under each allocator in turn and reports the ratios. The
+//!   binary is `fairground-compare`; it has `measure` run what cannot tell its own memory.
 //!
 //! * [`instruction_counts`]: how many instructions the hot calls take, and how many they may take.
 //!

@@ -1,5 +1,5 @@
 // Deep and wide template instantiation for the compiler; containers, exceptions, threads and aligned news for the
-// program it becomes.
+// program it becomes. INSTANCES says how many times the large templates are instantiated.
 #include <algorithm>
 #include <array>
 #include <cstdint>
@@ -17,6 +17,10 @@
 #include <unordered_map>
 #include <utility>
 #include <vector>
+
+#ifndef INSTANCES
+#define INSTANCES 5
+#endif
 
 template <unsigned N> struct Sum {
     static constexpr unsigned long long value = N + Sum<N - 1>::value;
@@ -73,7 +77,7 @@ int main() {
     std::array<std::vector<std::uint64_t>, 4> results;
     std::vector<std::thread> threads;
     for (std::size_t i = 0; i < results.size(); ++i)
-        threads.emplace_back([&results, i] { results[i] = exercise_all(i, std::make_integer_sequence<int, 5>{}); });
+        threads.emplace_back([&results, i] { results[i] = exercise_all(i, std::make_integer_sequence<int, INSTANCES>{}); });
     for (auto &thread : threads) thread.join();
     std::ostringstream text;
     for (const auto &list : results)

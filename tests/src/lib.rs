@@ -11,6 +11,7 @@
 //! | [`program`] | where programs are, and what is reported when one is missing |
 //! | [`run`] | a program with an input, a time limit for its whole process group, and a readable failure |
 //! | [`binding`] | the proof that malloc in a process is the library's |
+//! | [`git_history`] | a history for `git fast-import` |
 //!
 //! Invariants: no test waits longer than its limit; no process outlives its test; nothing is left in the temporary
 //! directory; a skipped test says so by name, on stderr and in `skipped-tests.txt` in the target directory.
@@ -20,6 +21,7 @@
 
 pub mod binding;
 pub mod build;
+pub mod git_history;
 pub mod program;
 pub mod run;
 

@@ -3,17 +3,18 @@
 //! The same measurement that the test of this name holds against the budgets; see `fairground_benches::instruction_counts`.
 
 use clap::Parser;
-use fairground_benches::compare::peers;
+use fairground_benches::compare::peers::{self, Places};
 use fairground_benches::instruction_counts::{self, Measured, callgrind};
-use std::path::PathBuf;
+use fairground_benches::workload::Kind;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// Count the instructions of malloc, free and their like under callgrind.
 #[derive(Parser)]
 #[command(name = "instruction-counts")]
 struct Options {
-    /// Allocators beside ours, separated by commas: glibc, jemalloc, mimalloc, tcmalloc or NAME=PATH.
-    #[arg(long, default_value_t = peers::default_names())]
+    /// Allocators beside ours, separated by commas: names as of `fairground-compare --peers list`, NAME=PATH, or `all`.
+    #[arg(long, default_value = "all")]
     peers: String,
     /// The library under test [default: libfairground.so beside this program].
     #[arg(long, env = "FAIRGROUND_LIBRARY")]
@@ -39,7 +40,10 @@ fn print(options: &Options) -> Result<(), String> {
     let driver = beside("hot_calls").ok_or("hot_calls is not beside this program; build the whole package")?;
     let scratch = std::env::temp_dir();
     let ours = options.library.clone().or_else(|| beside("libfairground.so"));
-    let (allocators, missing) = peers::resolve(ours.as_deref(), &options.peers)?;
+    let places = Places::of_build(program.parent().unwrap_or(Path::new(".")), ours);
+    let (mut allocators, missing) = peers::resolve(&places, &options.peers)?;
+    // The calls that are counted are those of C.
+    allocators.retain(|allocator| allocator.serves(Kind::C));
     for missing in missing {
         eprintln!("missing: {} ({})", missing.name, missing.remedy);
     }

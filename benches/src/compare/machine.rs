@@ -1,10 +1,10 @@
 //! On what machine and when: without it no number means anything.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::mem::MaybeUninit;
 
 /// The machine and the day of a run.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Machine {
     /// The processor's name.
     pub processor: String,

@@ -11,18 +11,29 @@
 //!   reported, never dropped.
 //! * **Ratios are ours divided by theirs** throughout: below 1 ours is better. Rows that are lost are listed.
 //!
-//! Data flow: [`peers::resolve`] → [`schedule`] runs [`jobs`] through [`process`] → [`report::Report`] →
-//! [`table`] as text, Markdown or (by serde) JSON. The preloaded library reaches the measured program only: neither
-//! `fairground-compare` nor the redis client runs on it.
+//! Data flow: [`peers::resolve`] → [`schedule`] runs [`jobs`] through [`process`] → [`report::Report`] → [`table`] as text or
+//! Markdown, [`html`] with the pictures of [`plot`], or (by serde) JSON, which can be read back to draw all the others anew.
+//! Why rows are lost is written down in `LOSSES.md` and quoted from there ([`losses`]). The preloaded library reaches the
+//! measured program only: neither `fairground-compare` nor the redis client runs on it. Programs of others run through
+//! `measured`.
 
+pub mod catalogue;
+mod digest;
+pub mod html;
 pub mod jobs;
+pub mod losses;
 pub mod machine;
+mod measured;
 pub mod peers;
+pub mod plot;
 pub mod process;
+pub mod programs;
+mod progress;
 mod redis;
 pub mod report;
 pub mod sample;
 pub mod schedule;
+pub mod series;
 mod startup;
 pub mod statistics;
 pub mod table;

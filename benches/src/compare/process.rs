@@ -1,10 +1,12 @@
 //! Runs a program to its end and says what it cost.
 //!
-//! The costs come from `wait4`, so they are those of this child alone. Its peak memory does **not**: Linux carries the
-//! high-water mark of the process that called exec into `ru_maxrss`, so a small child shows its parent's size. Who needs the
-//! peak reads `VmHWM` from inside (`workload`), or while the program lives ([`high_water_kib`]).
+//! The costs come from `wait4`, so they are those of this child and the children it waited for. The peak of its memory does
+//! **not**: Linux carries the high-water mark of the process that called exec into `ru_maxrss`, so a small child shows its
+//! parent's size. Who needs the peak reads `VmHWM` from inside (`workload`), or while the program lives
+//! ([`high_water_kib`]), or has it read at the last moment (`measured.rs`).
 
-use std::io::Read;
+pub use crate::workload::usage::{Usage, status_field};
+use std::io::{self, Read};
 use std::mem::MaybeUninit;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -20,17 +22,6 @@ pub struct Finished {
     pub wall: Duration,
     /// What the kernel accounted to it.
     pub usage: Usage,
-}
-
-/// Resources a process used, by `wait4`.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Usage {
-    /// CPU time in user mode.
-    pub user: Duration,
-    /// CPU time in the kernel.
-    pub system: Duration,
-    /// Page faults served without I/O.
-    pub minor_faults: u64,
 }
 
 /// Makes `command` run with `library` in place of the C library's allocator; with none, no preload is inherited.
@@ -90,8 +81,8 @@ fn wait_unreaped(pid: u32) -> Result<(), String> {
         if result == 0 {
             return Ok(());
         }
-        let error = std::io::Error::last_os_error();
-        if error.kind() != std::io::ErrorKind::Interrupted {
+        let error = io::Error::last_os_error();
+        if error.kind() != io::ErrorKind::Interrupted {
             return Err(format!("waitid: {error}"));
         }
     }
@@ -99,22 +90,23 @@ fn wait_unreaped(pid: u32) -> Result<(), String> {
 
 /// Waits for the end of a child and collects its raw status and its usage.
 pub fn reap(child: &Child) -> Result<(i32, Usage), String> {
+    // Child::wait was not called, so the id is still the child's.
+    let (_, status, usage) = wait(child.id() as libc::pid_t).map_err(|e| format!("wait4: {e}"))?;
+    Ok((status, usage))
+}
+
+/// wait4: which process (`pid` may be -1 for any), its raw status, and its usage.
+pub fn wait(pid: libc::pid_t) -> io::Result<(libc::pid_t, i32, Usage)> {
     let mut status = 0;
     let mut usage = MaybeUninit::<libc::rusage>::uninit();
-    // SAFETY: both out pointers are writable. Child::wait was not called, so the id is still the child's.
-    let result = unsafe { libc::wait4(child.id() as libc::pid_t, &raw mut status, 0, usage.as_mut_ptr()) };
+    // SAFETY: both out pointers are writable.
+    let result = unsafe { libc::wait4(pid, &raw mut status, libc::__WALL, usage.as_mut_ptr()) };
     if result < 0 {
-        return Err(format!("wait4: {}", std::io::Error::last_os_error()));
+        return Err(io::Error::last_os_error());
     }
     // SAFETY: wait4 succeeded and has filled it.
     let usage = unsafe { usage.assume_init() };
-    let duration = |t: libc::timeval| Duration::new(t.tv_sec as u64, t.tv_usec as u32 * 1000);
-    let usage = Usage {
-        user: duration(usage.ru_utime),
-        system: duration(usage.ru_stime),
-        minor_faults: usage.ru_minflt as u64,
-    };
-    Ok((status, usage))
+    Ok((result, status, usage.into()))
 }
 
 fn describe(status: i32, errors: &str) -> String {
@@ -134,14 +126,9 @@ pub fn high_water_kib(pid: u32) -> Option<u64> {
     status_field(&std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?, "VmHWM:")
 }
 
-/// The number behind `name` in the text of a `/proc/PID/status`.
-pub fn status_field(status: &str, name: &str) -> Option<u64> {
-    status.lines().find_map(|line| line.strip_prefix(name))?.split_ascii_whitespace().next()?.parse().ok()
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{run, status_field};
+    use super::run;
     use std::process::Command;
     use std::time::Duration;
 
@@ -164,11 +151,5 @@ mod tests {
         let mut sleep = Command::new("sleep");
         sleep.arg("60");
         assert!(run(sleep, Duration::from_millis(50)).unwrap_err().starts_with("killed after"));
-    }
-
-    #[test]
-    fn status_fields_are_found_by_name() {
-        assert_eq!(status_field("VmPeak:\t  10 kB\nVmHWM:\t  85172 kB\n", "VmHWM:"), Some(85172));
-        assert_eq!(status_field("VmPeak:\t  10 kB\n", "VmHWM:"), None);
     }
 }

@@ -4,15 +4,21 @@
 //! end at a fixed number of requests, faults and CPU time are the server's, and the peak is the server's `VmHWM` just before
 //! it is shut down.
 //!
-//! The benchmark's keys are random, so they cannot be checked. Before it runs, the server is filled with keys of our own that
-//! have values of many sizes, and after it they are read back: their digest is the checksum.
+//! The benchmark's keys are random, so they cannot be checked. Before it runs, the server is filled with keys of our own
+//! that have values of many sizes, and after it they are read back: their digest is the checksum.
 //!
 //! Debian's server is *linked with* jemalloc. Without a preload it would run on that, so for the row of the C library
-//! `libc.so.6` itself is preloaded, which puts its malloc first in the search order.
+//! `libc.so.6` itself is preloaded, which puts its malloc first in the search order. In every row but jemalloc's the
+//! linked library is mapped as well and has one caller: redis asks it for statistics by `mallctl`, which no other library
+//! defines. (The loader's log of bindings tells: malloc, calloc, realloc, free and `malloc_usable_size` go to what is
+//! preloaded.)
 
+use super::digest::Digest;
 use super::peers::{self, Allocator};
 use super::process;
+use super::programs;
 use super::sample::{Load, Sample};
+use fairground_tests::program;
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -20,18 +26,14 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+const SERVER: &str = "redis-server";
+const BENCHMARK: &str = "redis-benchmark";
 const REQUESTS: f64 = 300_000.0;
 const RANGES: f64 = 20_000.0;
 const OWN_KEYS: usize = 20_000;
 
 pub(super) fn missing() -> Option<String> {
-    for program in ["redis-server", "redis-benchmark"] {
-        let found = Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
-        if !found.is_ok_and(|status| status.success()) {
-            return Some(format!("{program} is not installed (apt-get install redis-server redis-tools)"));
-        }
-    }
-    None
+    programs::missing(&[(SERVER, "redis-server"), (BENCHMARK, "redis-tools")])
 }
 
 pub(super) fn run(allocator: &Allocator, load: &Load) -> Result<Sample, String> {
@@ -62,6 +64,7 @@ pub(super) fn run(allocator: &Allocator, load: &Load) -> Result<Sample, String> 
         peak_kib,
         after_kib: None,
         checksum,
+        series: None,
     })
 }
 
@@ -73,7 +76,7 @@ struct Server {
 
 impl Server {
     fn start(allocator: &Allocator, socket: &Path, load: &Load) -> Result<Self, String> {
-        let mut command = Command::new("redis-server");
+        let mut command = Command::new(program::find(SERVER).ok_or("redis-server is not installed")?);
         command.args(["--port", "0", "--save", "", "--appendonly", "no", "--daemonize", "no", "--unixsocket"]);
         command.arg(socket).arg("--dir").arg(&load.scratch);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
@@ -110,7 +113,7 @@ impl Drop for Server {
 }
 
 fn benchmark(socket: &Path, tests: &str, requests: f64, load: &Load) -> Result<(), String> {
-    let mut command = Command::new("redis-benchmark");
+    let mut command = Command::new(program::find(BENCHMARK).ok_or("redis-benchmark is not installed")?);
     command.arg("-s").arg(socket).args(["-q", "-r", "100000", "-P", "16", "-d", "100", "-t", tests]);
     command.args(["-n", &format!("{}", requests.ceil() as u64)]).env_remove("LD_PRELOAD");
     process::run(command, load.limit).map(|_| ()).map_err(|e| format!("redis-benchmark: {e}"))
@@ -146,7 +149,7 @@ fn fill(connection: &mut UnixStream) -> Result<(), String> {
 /// Reads our keys back, compares each with what it was, and returns a digest.
 fn read_back(connection: &mut UnixStream) -> Result<String, String> {
     let mut answers = BufReader::new(connection.try_clone().map_err(|e| e.to_string())?);
-    let mut digest = 0xcbf2_9ce4_8422_2325_u64;
+    let mut digest = Digest::new();
     for number in 0..OWN_KEYS {
         let key = format!("own:{number}");
         let request = format!("*2\r\n$3\r\nGET\r\n${}\r\n{key}\r\n", key.len());
@@ -160,7 +163,7 @@ fn read_back(connection: &mut UnixStream) -> Result<String, String> {
         if &bytes[..length] != value(number).as_bytes() {
             return Err(format!("{key} is not what was stored"));
         }
-        digest = bytes.iter().fold(digest, |hash, &byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3));
+        digest.add(&bytes);
     }
-    Ok(format!("{digest:016x}"))
+    Ok(digest.text())
 }

@@ -1,6 +1,7 @@
 //! What goes into a run, and what comes out of it.
 
-use serde::Serialize;
+use super::series::Series;
+use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -11,6 +12,8 @@ pub struct Load {
     pub threads: u16,
     /// Multiplies the work of all jobs.
     pub scale: f64,
+    /// Milliseconds that a workload lives on after its work before its memory is read; 0 if that is not asked for.
+    pub settle_ms: u32,
     /// The `workload` program.
     pub workload_program: PathBuf,
     /// A folder for sockets and copies.
@@ -20,7 +23,7 @@ pub struct Load {
 }
 
 /// One run of one job under one allocator.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Sample {
     /// Seconds from start to end.
     pub wall_s: f64,
@@ -36,4 +39,7 @@ pub struct Sample {
     pub after_kib: Option<u64>,
     /// Made of what the program read back from its memory.
     pub checksum: String,
+    /// Resident memory over time, if the program recorded it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub series: Option<Series>,
 }

@@ -1,114 +1,104 @@
-//! In which order the runs take place, and how long they will take.
+//! Which cases there are, and in which order they run.
+//!
+//! A case is a row of the tables: a job, with a number of threads if it takes one. The results are given to the caller after
+//! every row of every repetition, so that a run that ends early loses the row it was at and no more.
 
 use super::jobs::Job;
 use super::peers::Allocator;
+use super::progress::Progress;
 use super::sample::{Load, Sample};
-use std::io::{IsTerminal, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-/// The outcomes of one job under one allocator, one for each repetition.
+/// How long a workload settles in the first repetition: memory should be given back within a second of activity.
+const SETTLE_MS: u32 = 1000;
+
+/// The outcomes of one case under one allocator, one for each repetition.
 pub type Outcomes = Vec<Result<Sample, String>>;
 
-/// The order of `count` allocators for the `job`th job in a repetition: rotated, so that over `count` repetitions each
-/// allocator has run in every place, and in one repetition the first place goes round.
-pub fn order(count: usize, job: usize, repetition: usize) -> impl Iterator<Item = usize> {
-    (0..count).map(move |place| (place + job + repetition) % count)
+/// A row: what runs, and with how many threads.
+#[derive(Clone, Copy)]
+pub struct Case {
+    /// What runs.
+    pub job: Job,
+    /// With how many threads, if the job takes a number of them.
+    pub threads: u16,
+    /// Whether the number is part of the name.
+    numbered: bool,
 }
 
-/// Runs every job under every allocator `repetitions` times. The result is indexed by job, then by allocator.
-pub fn run_all(jobs: &[Job], allocators: &[Allocator], repetitions: usize, load: &Load) -> Vec<Vec<Outcomes>> {
-    let mut results = vec![vec![Outcomes::new(); allocators.len()]; jobs.len()];
-    let mut progress = Progress::new(jobs.len() * allocators.len() * repetitions, jobs.len());
+impl Case {
+    /// The row's name.
+    pub fn name(&self) -> String {
+        let name = self.job.name();
+        if self.numbered { format!("{name}-{}", self.threads) } else { name.to_owned() }
+    }
+}
+
+/// Every job with every number of threads that it takes. The first number is the usual one and not part of names.
+pub fn cases(jobs: &[Job], threads: &[u16]) -> Vec<Case> {
+    let mut cases = Vec::new();
+    for (index, &threads) in threads.iter().enumerate() {
+        let jobs = jobs.iter().filter(|job| index == 0 || job.threaded());
+        cases.extend(jobs.map(|&job| Case { job, threads, numbered: index > 0 }));
+    }
+    cases
+}
+
+/// The order of `count` allocators for the `case`th case in a repetition: rotated, so that over `count` repetitions each
+/// allocator has run in every place, and in one repetition the first place goes round.
+pub fn order(count: usize, case: usize, repetition: usize) -> impl Iterator<Item = usize> {
+    (0..count).map(move |place| (place + case + repetition) % count)
+}
+
+/// Runs every case under every allocator `repetitions` times. The result is indexed by case, then by allocator. After each
+/// case `keep` gets what there is so far. Once `stop` is set, the run under way is dropped (whoever interrupts this program
+/// by the terminal interrupts its child too) and nothing further is started.
+pub fn run_all(
+    cases: &[Case],
+    allocators: &[Allocator],
+    repetitions: usize,
+    load: &Load,
+    stop: &AtomicBool,
+    mut keep: impl FnMut(&[Vec<Outcomes>]),
+) -> Vec<Vec<Outcomes>> {
+    let mut results = vec![vec![Outcomes::new(); allocators.len()]; cases.len()];
+    let takes_part = |case: &Case, allocator: &Allocator| allocator.serves(case.job.kind());
+    let runs = cases.iter().map(|case| allocators.iter().filter(|a| takes_part(case, a)).count() * repetitions);
+    let mut progress = Progress::new(runs.collect(), repetitions);
     for repetition in 0..repetitions {
-        for (j, job) in jobs.iter().enumerate() {
-            for a in order(allocators.len(), j, repetition) {
-                progress.announce(repetition + 1, repetitions, job.name(), &allocators[a].name);
+        for (c, case) in cases.iter().enumerate() {
+            // Settling once is enough: it takes as long as the work, and what it shows hardly differs from run to run.
+            let settle_ms = if repetition == 0 { SETTLE_MS } else { 0 };
+            let load = Load { threads: case.threads, settle_ms, ..load.clone() };
+            for a in order(allocators.len(), c, repetition).filter(|&a| takes_part(case, &allocators[a])) {
+                progress.announce(c, repetition, &case.name(), &allocators[a].name);
                 let begin = Instant::now();
-                let outcome = job.run(&allocators[a], load);
-                progress.done(j, begin.elapsed().as_secs_f64());
-                if let Err(error) = &outcome {
-                    progress.say(&format!("{} under {}: {error}", job.name(), allocators[a].name));
+                let mut outcome = case.job.run(&allocators[a], &load);
+                if stop.load(Ordering::Relaxed) {
+                    progress.clear();
+                    return results;
                 }
-                results[j][a].push(outcome);
+                progress.done(c, begin.elapsed().as_secs_f64());
+                match &mut outcome {
+                    Err(error) => progress.say(&format!("{} under {}: {error}", case.name(), allocators[a].name)),
+                    // One curve is enough to draw, and hundreds of points a run swell the raw data.
+                    Ok(sample) if repetition > 0 => sample.series = None,
+                    Ok(_) => {}
+                }
+                results[c][a].push(outcome);
             }
+            keep(&results);
         }
     }
     progress.clear();
     results
 }
 
-/// One line on standard error that is overwritten; separate lines at long intervals if that is not a terminal.
-struct Progress {
-    runs: usize,
-    finished: usize,
-    /// Seconds and number of finished runs of each job: what is left is estimated job by job.
-    spent: Vec<(f64, usize)>,
-    runs_per_job: usize,
-    terminal: bool,
-    last_line: Option<Instant>,
-}
-
-impl Progress {
-    fn new(runs: usize, jobs: usize) -> Self {
-        let runs_per_job = runs / jobs.max(1);
-        let terminal = std::io::stderr().is_terminal();
-        Self { runs, finished: 0, spent: vec![(0.0, 0); jobs], runs_per_job, terminal, last_line: None }
-    }
-
-    fn announce(&mut self, repetition: usize, repetitions: usize, job: &str, allocator: &str) {
-        let left = match self.seconds_left() {
-            Some(seconds) if seconds >= 90.0 => format!("about {:.0} min left", seconds / 60.0),
-            Some(seconds) => format!("about {seconds:.0} s left"),
-            None => "estimating the time".to_owned(),
-        };
-        let line = format!(
-            "[{}/{}] repetition {repetition} of {repetitions}: {job} under {allocator}, {left}",
-            self.finished + 1,
-            self.runs
-        );
-        if self.terminal {
-            eprint!("\r\x1b[K{line}");
-            let _ = std::io::stderr().flush();
-        } else if self.last_line.is_none_or(|last| last.elapsed().as_secs() >= 10) {
-            eprintln!("{line}");
-            self.last_line = Some(Instant::now());
-        }
-    }
-
-    fn done(&mut self, job: usize, seconds: f64) {
-        self.finished += 1;
-        self.spent[job].0 += seconds;
-        self.spent[job].1 += 1;
-    }
-
-    /// Jobs that have not run yet are taken to be average.
-    fn seconds_left(&self) -> Option<f64> {
-        if self.finished == 0 {
-            return None;
-        }
-        let mean = self.spent.iter().map(|s| s.0).sum::<f64>() / self.finished as f64;
-        let left = |&(seconds, count): &(f64, usize)| {
-            let each = if count == 0 { mean } else { seconds / count as f64 };
-            each * (self.runs_per_job - count) as f64
-        };
-        Some(self.spent.iter().map(left).sum())
-    }
-
-    fn say(&self, message: &str) {
-        self.clear();
-        eprintln!("{message}");
-    }
-
-    fn clear(&self) {
-        if self.terminal {
-            eprint!("\r\x1b[K");
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{Progress, order};
+    use super::{cases, order};
+    use crate::compare::jobs::Job;
 
     #[test]
     fn each_allocator_runs_once_a_repetition_and_in_every_place_over_time() {
@@ -126,12 +116,9 @@ mod tests {
     }
 
     #[test]
-    fn time_left_counts_each_job_by_its_own_runs() {
-        let mut progress = Progress::new(4, 2);
-        assert_eq!(progress.seconds_left(), None);
-        progress.done(0, 3.0);
-        assert_eq!(progress.seconds_left(), Some(3.0 + 2.0 * 3.0));
-        progress.done(1, 1.0);
-        assert_eq!(progress.seconds_left(), Some(3.0 + 1.0));
+    fn every_further_number_of_threads_makes_rows_of_the_jobs_that_take_it() {
+        let jobs = Job::named("larson,true").unwrap();
+        let names: Vec<String> = cases(&jobs, &[2, 8]).iter().map(|case| case.name()).collect();
+        assert_eq!(names, ["larson", "true", "larson-8"]);
     }
 }

@@ -3,10 +3,10 @@
 //! The median, since runs are disturbed in one direction only and a mean would carry every disturbance into the result; the
 //! geometric mean, since the rows are ratios and no program among them is more important for being slower.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Median and extremes of the repetitions of one measurement.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
     /// The median; the mean of the two middle values if their number is even.
     pub median: f64,

@@ -3,13 +3,10 @@
 //! memory comes through Rust's containers and so, by the `System` allocator, from malloc and realloc. Our own.
 
 use super::Load;
+use super::containers::{Map, digest};
 use super::random::Random;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::hash::{BuildHasherDefault, DefaultHasher};
-
-/// Fixed keys: with the standard, randomly keyed hasher no two runs would do the same work.
-type Map<K, V> = HashMap<K, V, BuildHasherDefault<DefaultHasher>>;
 
 const DOCUMENTS: usize = 1_500;
 const WORDS: usize = 1_200;
@@ -19,15 +16,7 @@ const KEPT: usize = 120;
 
 pub(super) fn run(load: &Load) -> u64 {
     let documents = load.scaled(DOCUMENTS);
-    std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..load.threads)
-            .map(|thread| {
-                let mut random = load.random(thread);
-                scope.spawn(move || index(&mut random, documents))
-            })
-            .collect();
-        threads.into_iter().map(|t| t.join().expect("a thread panicked")).fold(0, u64::wrapping_add)
-    })
+    load.in_threads(|mut random| index(&mut random, documents))
 }
 
 /// A node of the outline of a document: as a syntax tree, many small boxes of unlike sizes.
@@ -117,8 +106,4 @@ fn digest_chain(first: Option<&Node>) -> u64 {
         let below = digest_chain(node.first_child.as_deref());
         sum.wrapping_mul(31).wrapping_add(digest(&node.title)).wrapping_add(below)
     })
-}
-
-fn digest(text: &str) -> u64 {
-    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3))
 }

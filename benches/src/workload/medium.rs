@@ -16,26 +16,18 @@ pub(super) fn run(load: &Load) -> u64 {
 
 /// In each thread: fill `slots` slots with blocks, replace one at random `replacements` times, free all.
 pub(super) fn churn(load: &Load, slots: usize, replacements: usize, size: fn(&mut Random) -> usize) -> u64 {
-    std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..load.threads)
-            .map(|thread| {
-                let mut random = load.random(thread);
-                scope.spawn(move || {
-                    let new = |random: &mut Random| {
-                        let size = size(random);
-                        Block::allocate(size, random.next())
-                    };
-                    let mut held: Vec<Block> = (0..slots).map(|_| new(&mut random)).collect();
-                    let mut sum = 0_u64;
-                    for _ in 0..replacements {
-                        let victim = random.below(slots);
-                        sum = sum.wrapping_add(held[victim].release());
-                        held[victim] = new(&mut random);
-                    }
-                    held.into_iter().fold(sum, |sum, block| sum.wrapping_add(block.release()))
-                })
-            })
-            .collect();
-        threads.into_iter().map(|t| t.join().expect("a thread panicked")).fold(0, u64::wrapping_add)
+    load.in_threads(|mut random| {
+        let new = |random: &mut Random| {
+            let size = size(random);
+            Block::allocate(size, random.next())
+        };
+        let mut held: Vec<Block> = (0..slots).map(|_| new(&mut random)).collect();
+        let mut sum = 0_u64;
+        for _ in 0..replacements {
+            let victim = random.below(slots);
+            sum = sum.wrapping_add(held[victim].release());
+            held[victim] = new(&mut random);
+        }
+        held.into_iter().fold(sum, |sum, block| sum.wrapping_add(block.release()))
     })
 }

@@ -12,18 +12,38 @@
 //!
 //! The ideas come from the suites that the field has used for thirty years; the code is our own.
 
+mod alloc_test;
 pub mod block;
+mod burst;
 mod cache_lines;
 mod collections;
+mod compiler;
+mod containers;
+pub mod cost;
+mod glibc_loops;
+mod grow_tree;
+mod json;
 mod large;
 mod larson;
 mod medium;
 mod mstress;
+mod phased;
 mod producer_consumer;
+pub mod program;
 pub mod random;
 mod realloc_growth;
+mod rptest;
+mod sh6bench;
+mod sh8bench;
 mod thread_churn;
+pub mod usage;
+mod vec_growth;
+mod web;
 mod xmalloc;
+
+use random::Random;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
 
 /// How much work is done, and by how many threads.
 #[derive(Clone, Copy, Debug)]
@@ -43,9 +63,45 @@ impl Load {
     }
 
     /// A generator for one thread; generators of different threads are independent.
-    fn random(&self, thread: usize) -> random::Random {
-        random::Random::new(self.seed.wrapping_add((thread as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15)))
+    fn random(&self, thread: usize) -> Random {
+        Random::new(self.seed.wrapping_add((thread as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15)))
     }
+
+    /// Lets every thread do `work` with a generator of its own; returns the sum of the results.
+    fn in_threads(&self, work: impl Fn(Random) -> u64 + Sync) -> u64 {
+        std::thread::scope(|scope| {
+            let work = &work;
+            let threads: Vec<_> = (0..self.threads)
+                .map(|thread| {
+                    let random = self.random(thread);
+                    scope.spawn(move || work(random))
+                })
+                .collect();
+            threads.into_iter().map(|t| t.join().expect("a thread panicked")).fold(0, u64::wrapping_add)
+        })
+    }
+}
+
+/// Nanoseconds in which the workload did nothing on purpose.
+static IDLE: AtomicU64 = AtomicU64::new(0);
+
+/// Counts the time since `begin` as idle: a phase in which the program waits, as it would under any allocator.
+fn was_idle(begin: Instant) {
+    IDLE.fetch_add(begin.elapsed().as_nanos() as u64, Relaxed);
+}
+
+/// How long the workloads of this process were idle on purpose; no part of the time that is compared.
+fn idle_time() -> Duration {
+    Duration::from_nanos(IDLE.load(Relaxed))
+}
+
+/// By which door the blocks of a workload come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// `malloc` and its like, as from a C program: a preloaded library serves them.
+    C,
+    /// Rust's containers, and so the global allocator: a program linked with an allocator has its blocks from that.
+    Rust,
 }
 
 /// One entry of the table of workloads.
@@ -55,44 +111,48 @@ pub struct Workload {
     pub name: &'static str,
     /// What kind of program it stands for.
     pub stands_for: &'static str,
+    /// By which door its blocks come.
+    pub kind: Kind,
     /// Does the work and returns the checksum.
     pub run: fn(&Load) -> u64,
 }
 
 /// All workloads, in the order of the tables.
 pub const ALL: &[Workload] = &[
-    Workload { name: "larson", stands_for: "a server whose threads inherit each other's objects", run: larson::run },
-    Workload {
-        name: "xmalloc",
-        stands_for: "every block freed by a thread that did not allocate it",
-        run: xmalloc::run,
-    },
-    Workload {
-        name: "mstress",
-        stands_for: "phases of mixed sizes, some blocks outlive their phase",
-        run: mstress::run,
-    },
-    Workload { name: "cache-scratch", stands_for: "passive false sharing of cache lines", run: cache_lines::scratch },
-    Workload { name: "cache-thrash", stands_for: "active false sharing of cache lines", run: cache_lines::thrash },
-    Workload {
-        name: "collections",
-        stands_for: "a Rust program full of strings, maps and vectors",
-        run: collections::run,
-    },
-    Workload { name: "realloc-growth", stands_for: "buffers that grow by realloc", run: realloc_growth::run },
-    Workload { name: "medium", stands_for: "churn of 1 KiB to 256 KiB", run: medium::run },
-    Workload { name: "large", stands_for: "churn of 256 KiB to 8 MiB", run: large::run },
-    Workload {
-        name: "producer-consumer",
-        stands_for: "requests allocated here, freed there, one at a time",
-        run: producer_consumer::run,
-    },
-    Workload {
-        name: "thread-churn",
-        stands_for: "short-lived threads that leave memory behind",
-        run: thread_churn::run,
-    },
+    c("larson", "a server whose threads inherit each other's objects", larson::run),
+    c("xmalloc", "every block freed by a thread that did not allocate it", xmalloc::run),
+    c("mstress", "phases of mixed sizes, some blocks outlive their phase", mstress::run),
+    c("rptest", "frames of random sizes, half of each freed by the next thread", rptest::run),
+    c("sh6bench", "batches of like objects, freed newest or oldest first", sh6bench::run),
+    c("sh8bench", "batches of mixed sizes that other threads free", sh8bench::run),
+    c("alloc-test-1", "objects of Pareto's sizes in Pareto's order, one thread", alloc_test::run_single),
+    c("alloc-test", "objects of Pareto's sizes in Pareto's order", alloc_test::run),
+    c("glibc-simple", "many blocks of one size, one thread", glibc_loops::simple),
+    c("glibc-thread", "independent threads, each with a small working set", glibc_loops::thread),
+    c("burst", "bursts of blocks freed in the order they came", burst::run),
+    c("cache-scratch", "passive false sharing of cache lines", cache_lines::scratch),
+    c("cache-thrash", "active false sharing of cache lines", cache_lines::thrash),
+    c("realloc-growth", "buffers that grow by realloc", realloc_growth::run),
+    c("medium", "churn of 1 KiB to 256 KiB", medium::run),
+    c("large", "churn of 256 KiB to 8 MiB", large::run),
+    c("producer-consumer", "requests allocated here, freed there, one at a time", producer_consumer::run),
+    c("thread-churn", "short-lived threads that leave memory behind", thread_churn::run),
+    c("phased", "grow, free nine tenths, idle, free all, idle, grow again", phased::run),
+    rust("collections", "a Rust program full of strings, maps and vectors", collections::run),
+    rust("grow-tree", "a tree that only grows and is dropped as a whole", grow_tree::run),
+    rust("json", "JSON parsed, changed and written", json::run),
+    rust("vec-growth", "hundreds of vectors that grow in turn", vec_growth::run),
+    rust("compiler", "syntax trees of small boxes, and a symbol table", compiler::run),
+    rust("web", "web requests, and sessions that threads share", web::run),
 ];
+
+const fn c(name: &'static str, stands_for: &'static str, run: fn(&Load) -> u64) -> Workload {
+    Workload { name, stands_for, kind: Kind::C, run }
+}
+
+const fn rust(name: &'static str, stands_for: &'static str, run: fn(&Load) -> u64) -> Workload {
+    Workload { name, stands_for, kind: Kind::Rust, run }
+}
 
 /// The workload of that name.
 pub fn find(name: &str) -> Option<&'static Workload> {

@@ -19,15 +19,7 @@ struct Buffer {
 
 pub(super) fn run(load: &Load) -> u64 {
     let rounds = load.scaled(ROUNDS);
-    std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..load.threads)
-            .map(|thread| {
-                let mut random = load.random(thread);
-                scope.spawn(move || (0..rounds).fold(0_u64, |sum, _| sum.wrapping_add(round(&mut random))))
-            })
-            .collect();
-        threads.into_iter().map(|t| t.join().expect("a thread panicked")).fold(0, u64::wrapping_add)
-    })
+    load.in_threads(|mut random| (0..rounds).fold(0_u64, |sum, _| sum.wrapping_add(round(&mut random))))
 }
 
 fn round(random: &mut Random) -> u64 {
