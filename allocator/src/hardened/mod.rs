@@ -166,8 +166,15 @@ fn seal_in(pen: &Pen, slot: *mut u8, size: usize) -> *mut u8 {
 }
 
 /// This thread's quarantine, made if need be. None if it cannot have one.
-#[cold]
+#[inline(always)]
 fn quarantine() -> Option<&'static Quarantine> {
+    // SAFETY: this thread's heap or a sentinel; quarantines are never unmapped.
+    unsafe { (*heap_pointer()).quarantine.get().as_ref() }.or_else(make_quarantine)
+}
+
+#[cold]
+#[inline(never)]
+fn make_quarantine() -> Option<&'static Quarantine> {
     let heap = thread::current()?;
     if heap.hot.quarantine.get().is_null() {
         heap.hot.quarantine.set(quarantine::make(SEED.load(Relaxed)));
@@ -288,6 +295,12 @@ pub(crate) fn free_granule(q: &Quarantine, p: *mut u8, byte: u8) {
     if !sealed.is_whole() {
         return bad_seal_at_free(p);
     }
+    free_sealed(q, p, pen, sealed);
+}
+
+/// Frees a block whose seal is whole.
+#[inline(always)]
+fn free_sealed(q: &Quarantine, p: *mut u8, pen: &Pen, sealed: Sealed) {
     if q.is_turn() {
         return free_looking(p, pen.class());
     }
@@ -295,6 +308,16 @@ pub(crate) fn free_granule(q: &Quarantine, p: *mut u8, byte: u8) {
     if !pen.add(p) {
         pen.add_to_full(p);
     }
+}
+
+/// Frees a block in a slot of this class that need not lie in a slab of the reservation: a chunk in use, mostly.
+#[inline(always)]
+fn free_chunk(q: &Quarantine, p: *mut u8, class: Class) {
+    let pen = q.pen(class);
+    // SAFETY: a slot in a slab, or a chunk in use.
+    let sealed = unsafe { Sealed::at(p, pen.shape()) };
+    let Seal::Whole(_) = sealed.look() else { return bad_seal_at_free(p) };
+    free_sealed(q, p, pen, sealed);
 }
 
 /// As [`free`], for a thread that has no quarantine yet, or none any more.
@@ -307,16 +330,16 @@ fn free_without(p: *mut u8) {
     }
 }
 
-/// Frees a block that lies in a slot of this class, if it is one.
+/// As [`free_chunk`], of any thread.
 fn free_in_slot(p: *mut u8, class: Class) {
-    // SAFETY: a slot in a slab, or a chunk in use.
-    let sealed = unsafe { Sealed::in_slot(p, size_of_class(class)) };
-    let Seal::Whole(_) = sealed.look() else { return bad_seal_at_free(p) };
-    let Some(q) = quarantine().filter(|q| !q.is_turn()) else { return free_looking(p, class) };
-    sealed.free();
-    if !q.pen(class).add(p) {
-        q.pen(class).add_to_full(p);
+    if let Some(q) = quarantine() {
+        return free_chunk(q, p, class);
     }
+    // SAFETY: as there.
+    let Seal::Whole(_) = unsafe { Sealed::in_slot(p, size_of_class(class)) }.look() else {
+        return bad_seal_at_free(p);
+    };
+    free_looking(p, class);
 }
 
 /// Frees a block whose seal is whole, if there is more to do than for most.
