@@ -408,6 +408,26 @@ mod tests {
     }
 
     #[test]
+    fn nearly_all_changes_of_the_byte_before_the_next_block_show() {
+        each_slot(|bytes, slot| {
+            for size in 1..=slot - TRAILER {
+                bytes.fill(8); // no mark: those are odd
+                // SAFETY: the slot lies in the array.
+                let sealed = unsafe { Sealed::in_slot(bytes.as_mut_ptr(), slot) };
+                sealed.seal(size);
+                let unseen = (1..=u8::MAX).filter(|change| {
+                    bytes[slot - 1] ^= change;
+                    let whole = sealed.is_whole();
+                    bytes[slot - 1] ^= change;
+                    whole
+                });
+                let (unseen, bound) = (unseen.count(), (slot - TRAILER - size).min(8));
+                assert!(unseen <= bound, "size {size} of {slot}: {unseen} changes");
+            }
+        });
+    }
+
+    #[test]
     fn any_write_to_the_poisoned_bytes_shows_at_its_place() {
         each_slot(|bytes, slot| {
             // SAFETY: the slot lies in the array.
