@@ -1,7 +1,7 @@
 //! Hardening: overflows, use after free and double frees are looked for at every call, for those who configure `hardened`.
 //!
-//! While it is on every malloc and free comes here (`watch.rs`). Each block gets eight bytes more than it was asked for, and is
-//! sealed (`seal.rs`): what was written directly behind it is seen when it is freed or resized. A freed block is marked as
+//! While it is on every malloc and free comes here: from where the hot paths end (`malloc.rs`) if the thread has a quarantine,
+//! else by `watch.rs`. Each block gets eight bytes more than it was asked for, 32 at least, and is sealed (`seal.rs`): what was written directly behind it is seen when it is freed or resized. A freed block is marked as
 //! such, so a second free sees that at once; it is poisoned, and waits in the quarantine of its thread (`quarantine.rs`),
 //! where writes to it are seen before it is handed out again, at random.
 //!
