@@ -48,16 +48,27 @@ const PAGE: usize = 4096;
 /// ```
 #[inline(always)]
 pub fn malloc(size: usize) -> *mut u8 {
-    let object = malloc_fast(size);
-    if object.is_null() { malloc_slow(size) } else { object }
+    let heap = heap_pointer();
+    // SAFETY: this thread's.
+    let object = unsafe { pop(heap, size) };
+    if object.is_null() { malloc_slow(size, heap) } else { object }
 }
 
 /// The hot path alone: null when [`malloc`] must be called, and `errno` is untouched. For callers with a slow path of their
 /// own (`operator new`).
 #[inline(always)]
 pub fn malloc_fast(size: usize) -> *mut u8 {
-    let heap = heap_pointer();
-    // SAFETY: this thread's heap or a sentinel; sheaves come from its tables.
+    // SAFETY: this thread's.
+    unsafe { pop(heap_pointer(), size) }
+}
+
+/// As [`malloc_fast`].
+///
+/// # Safety
+/// `heap` is this thread's, or a sentinel.
+#[inline(always)]
+unsafe fn pop(heap: *const Heap, size: usize) -> *mut u8 {
+    // SAFETY: by the caller; sheaves come from the heap's tables.
     unsafe {
         match Heap::class_of(heap, size) {
             Some(class) => Heap::pop(heap, class),
@@ -256,10 +267,14 @@ pub unsafe fn usable_size(p: *mut u8) -> usize {
 
 #[cold]
 #[inline(never)]
-fn malloc_slow(size: usize) -> *mut u8 {
+fn malloc_slow(size: usize, heap: *const Heap) -> *mut u8 {
+    if size >= hardened::GUARD_MIN {
+        return malloc_slower(size);
+    }
     // First of all, for while hardening is on every request takes this path.
-    if hardened::on() && size < hardened::GUARD_MIN {
-        return hardened::alloc_small(size);
+    // SAFETY: this thread's heap or a sentinel; quarantines are never unmapped.
+    if let Some(quarantine) = unsafe { (*heap).quarantine.get().as_ref() } {
+        return hardened::alloc_from(quarantine, size);
     }
     malloc_slower(size)
 }
@@ -280,6 +295,10 @@ fn alloc_slow(align: usize, size: usize) -> *mut u8 {
 #[inline(never)]
 unsafe fn free_not_small(p: *mut u8, class: usize, heap: *const Heap) {
     if !granule::is_bins(class as u8) {
+        // SAFETY: as in `malloc_slow`.
+        if let Some(quarantine) = unsafe { (*heap).quarantine.get().as_ref() } {
+            return hardened::free_granule(quarantine, p, class as u8);
+        }
         return free_slow(p);
     }
     let base = MEMBLOCK.base();
@@ -296,6 +315,10 @@ unsafe fn free_not_small(p: *mut u8, class: usize, heap: *const Heap) {
 #[cold]
 #[inline(never)]
 fn free_slow(p: *mut u8) {
+    // SAFETY: as in `malloc_slow`.
+    if let Some(quarantine) = unsafe { (*heap_pointer()).quarantine.get().as_ref() } {
+        return hardened::free_to(quarantine, p);
+    }
     if watch::on() { watch::free(p) } else { block::free(p) }
 }
 

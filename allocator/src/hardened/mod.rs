@@ -1,7 +1,7 @@
 //! Hardening: overflows, use after free and double frees are looked for at every call, for those who configure `hardened`.
 //!
-//! While it is on every malloc and free comes here (`watch.rs`). Each block gets eight bytes more than it was asked for, and is
-//! sealed (`seal.rs`): what was written directly behind it is seen when it is freed or resized. A freed block is marked as
+//! While it is on every malloc and free comes here: from where the hot paths end (`malloc.rs`) if the thread has a quarantine,
+//! else by `watch.rs`. Each block gets eight bytes more than it was asked for, 32 at least, and is sealed (`seal.rs`): what was written directly behind it is seen when it is freed or resized. A freed block is marked as
 //! such, so a second free sees that at once; it is poisoned, and waits in the quarantine of its thread (`quarantine.rs`),
 //! where writes to it are seen before it is handed out again, at random.
 //!
@@ -38,14 +38,14 @@ use crate::extent::EXTENTS;
 use crate::heap::Heap;
 use crate::memblock::{GRANULE_SHIFT, MEMBLOCK, TABLE_GRANULES, granule};
 use crate::report::{Misuse, misuse};
-use crate::slab::size_class::{Class, NR_SLAB_CLASSES, SIZES_CONST, class_for, size_of_class};
+use crate::slab::size_class::{Class, SIZES_CONST, class_for, size_of_class};
 use crate::slab::slab::SLAB_BYTES;
 use crate::thread;
 use crate::trim::reclaim;
 use core::ptr::null_mut;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use quarantine::Pen;
-use seal::{SLACK_MAX, Seal, Sealed, TRAILER};
+use seal::{SLACK_MAX, SLOT_MIN, Seal, Sealed, TRAILER};
 
 /// From this size on a block may get a guard page.
 pub(crate) const GUARD_MIN: usize = 64 << 10;
@@ -61,7 +61,7 @@ static CLASSES: [Class; 8192] = {
     let mut table = [0; 8192];
     let (mut at, mut class) = (0, 1);
     while at < table.len() {
-        while (SIZES_CONST[class] as usize) < (at + 1) << 4 {
+        while (SIZES_CONST[class] as usize) < (at + 1) << 4 || (SIZES_CONST[class] as usize) < SLOT_MIN {
             class += 1;
         }
         table[at] = class as Class;
@@ -96,26 +96,44 @@ pub(crate) fn alloc(align: usize, size: usize) -> *mut u8 {
     if align <= 16 && size < GUARD_MIN { alloc_small(size) } else { alloc_large(align, size).address }
 }
 
-/// The path of nearly all allocations. Nothing is called in it but at its ends, so that no registers need be saved.
-#[cold]
-#[inline(never)]
-pub(crate) fn alloc_small(size: usize) -> *mut u8 {
+/// As [`alloc`], of less than [`GUARD_MIN`] bytes without a special alignment.
+#[inline(always)]
+fn alloc_small(size: usize) -> *mut u8 {
+    // SAFETY: this thread's heap, or a sentinel, which has no quarantine; quarantines are never unmapped.
+    match unsafe { (*heap_pointer()).quarantine.get().as_ref() } {
+        Some(q) => alloc_from(q, size),
+        None => alloc_class_slow(class_with_trailer(size), size),
+    }
+}
+
+/// The class for a block of less than [`GUARD_MIN`] bytes and its trailer.
+#[inline(always)]
+fn class_with_trailer(size: usize) -> Class {
     debug_assert!(size < GUARD_MIN);
     // The mask changes nothing; it spares the bounds check.
-    let class = CLASSES[((size + TRAILER - 1) >> 4) & (CLASSES.len() - 1)];
-    // SAFETY: this thread's heap, or a sentinel, which has no quarantine; quarantines are never unmapped.
-    let Some(q) = (unsafe { (*heap_pointer()).quarantine.get().as_ref() }) else {
-        return alloc_class_slow(class, size);
-    };
-    let pen = q.pen(class);
-    let Some(place) = q.choose(pen) else { return alloc_class_slow(class, size) };
+    CLASSES[((size + TRAILER - 1) >> 4) & (CLASSES.len() - 1)]
+}
+
+/// The path of nearly all allocations: less than [`GUARD_MIN`] bytes, for a thread with a quarantine. Nothing is called in it but
+/// at its ends, so that no registers need be saved.
+#[inline(always)]
+pub(crate) fn alloc_from(q: &Quarantine, size: usize) -> *mut u8 {
+    let pen = q.pen(class_with_trailer(size));
+    let Some(place) = q.choose(pen) else { return alloc_filling(size) };
     let sealed = pen.at(place);
     if !sealed.is_untouched() {
         return alloc_looking(size, pen, place);
     }
     pen.take(place);
-    sealed.seal(sealed.room() - size);
+    sealed.seal(size);
     sealed.block()
+}
+
+/// As there, where nothing is ready.
+#[cold]
+#[inline(never)]
+fn alloc_filling(size: usize) -> *mut u8 {
+    alloc_class_slow(class_with_trailer(size), size)
 }
 
 /// As there, for a place at which more is to be looked at.
@@ -143,13 +161,20 @@ pub(crate) fn zalloc(align: usize, size: usize) -> *mut u8 {
 #[inline(always)]
 fn seal_in(pen: &Pen, slot: *mut u8, size: usize) -> *mut u8 {
     // SAFETY: a slot of this class, the caller's.
-    unsafe { Sealed::in_slot(slot, pen.slot()) }.seal(pen.slot() - TRAILER - size);
+    unsafe { Sealed::at(slot, pen.shape()) }.seal(size);
     slot
 }
 
 /// This thread's quarantine, made if need be. None if it cannot have one.
-#[cold]
+#[inline(always)]
 fn quarantine() -> Option<&'static Quarantine> {
+    // SAFETY: this thread's heap or a sentinel; quarantines are never unmapped.
+    unsafe { (*heap_pointer()).quarantine.get().as_ref() }.or_else(make_quarantine)
+}
+
+#[cold]
+#[inline(never)]
+fn make_quarantine() -> Option<&'static Quarantine> {
     let heap = thread::current()?;
     if heap.hot.quarantine.get().is_null() {
         heap.hot.quarantine.set(quarantine::make(SEED.load(Relaxed)));
@@ -172,7 +197,7 @@ fn alloc_class_slow(class: Class, size: usize) -> *mut u8 {
             let slot = block::alloc_class(class).address;
             if !slot.is_null() {
                 // SAFETY: a new slot of this class.
-                unsafe { Sealed::in_slot(slot, size_of_class(class)) }.seal(size_of_class(class) - TRAILER - size);
+                unsafe { Sealed::in_slot(slot, size_of_class(class)) }.seal(size);
             }
             return slot;
         }
@@ -211,7 +236,7 @@ fn alloc_large(align: usize, size: usize) -> Block {
         && let Some(found) = block::find("malloc", block.address)
     {
         // SAFETY: a new block in a slot of this size.
-        unsafe { Sealed::in_slot(block.address, slot_of(found)) }.seal(slot_of(found) - whole);
+        unsafe { Sealed::in_slot(block.address, slot_of(found)) }.seal(size);
     }
     block
 }
@@ -237,35 +262,84 @@ fn slot_of(found: Found) -> usize {
 #[cold]
 #[inline(never)]
 pub(crate) fn free(p: *mut u8) {
-    let base = MEMBLOCK.base();
-    let number = p.addr().wrapping_sub(base) >> GRANULE_SHIFT;
-    if number < TABLE_GRANULES {
-        // SAFETY: as in `malloc::free`.
-        let class = unsafe { *core::ptr::with_exposed_provenance::<u8>(base).add(number) };
-        // An interior pointer has no valid seal; that its slot would end in the slab makes it readable.
-        if class.wrapping_sub(1) < NR_SLAB_CLASSES as u8 && p.addr() % SLAB_BYTES + size_of_class(class) <= SLAB_BYTES {
-            return free_in_slot(p, class);
-        }
+    // SAFETY: this thread's heap or a sentinel; quarantines are never unmapped.
+    match unsafe { (*heap_pointer()).quarantine.get().as_ref() } {
+        Some(q) => free_to(q, p),
+        None => free_without(p),
     }
-    free_slow(p);
 }
 
-/// Frees a block that lies in a slot of this class, if it is one.
+/// As [`free`], for a thread with a quarantine.
 #[inline(always)]
-fn free_in_slot(p: *mut u8, class: Class) {
-    // SAFETY: the slot's end is in a slab, or it is a chunk in use.
-    let sealed = unsafe { Sealed::in_slot(p, size_of_class(class)) };
-    let Seal::Whole(_) = sealed.look() else { return bad_seal_at_free(p) };
-    // SAFETY: this thread's heap or a sentinel; its quarantine is never unmapped.
-    let Some(q) = (unsafe { (*heap_pointer()).quarantine.get().as_ref() }) else { return free_looking(p, class) };
+pub(crate) fn free_to(q: &Quarantine, p: *mut u8) {
+    let base = MEMBLOCK.base();
+    let number = p.addr().wrapping_sub(base) >> GRANULE_SHIFT;
+    if number >= TABLE_GRANULES {
+        return free_slow(p);
+    }
+    // SAFETY: as in `malloc::free`.
+    free_granule(q, p, unsafe { *core::ptr::with_exposed_provenance::<u8>(base).add(number) });
+}
+
+/// As [`free_to`], of what lies in a granule with this byte. The path of nearly all frees.
+#[inline(always)]
+pub(crate) fn free_granule(q: &Quarantine, p: *mut u8, byte: u8) {
+    let pen = q.pen(byte);
+    // What is in no slab: the pen says so. An interior pointer has no valid seal; that its slot would end in the slab makes it
+    // readable.
+    if (p.addr() % SLAB_BYTES) as i32 > pen.last_start() {
+        return free_slow(p);
+    }
+    // SAFETY: the slot's end is in a slab.
+    let sealed = unsafe { Sealed::at(p, pen.shape()) };
+    if !sealed.is_whole() {
+        return bad_seal_at_free(p);
+    }
+    free_sealed(q, p, pen, sealed);
+}
+
+/// Frees a block whose seal is whole.
+#[inline(always)]
+fn free_sealed(q: &Quarantine, p: *mut u8, pen: &Pen, sealed: Sealed) {
     if q.is_turn() {
-        return free_looking(p, class);
+        return free_looking(p, pen.class());
     }
     sealed.free();
-    let pen = q.pen(class);
     if !pen.add(p) {
         pen.add_to_full(p);
     }
+}
+
+/// Frees a block in a slot of this class that need not lie in a slab of the reservation: a chunk in use, mostly.
+#[inline(always)]
+fn free_chunk(q: &Quarantine, p: *mut u8, class: Class) {
+    let pen = q.pen(class);
+    // SAFETY: a slot in a slab, or a chunk in use.
+    let sealed = unsafe { Sealed::at(p, pen.shape()) };
+    let Seal::Whole(_) = sealed.look() else { return bad_seal_at_free(p) };
+    free_sealed(q, p, pen, sealed);
+}
+
+/// As [`free`], for a thread that has no quarantine yet, or none any more.
+#[cold]
+#[inline(never)]
+fn free_without(p: *mut u8) {
+    match quarantine() {
+        Some(q) => free_to(q, p),
+        None => free_slow(p),
+    }
+}
+
+/// As [`free_chunk`], of any thread.
+fn free_in_slot(p: *mut u8, class: Class) {
+    if let Some(q) = quarantine() {
+        return free_chunk(q, p, class);
+    }
+    // SAFETY: as there.
+    let Seal::Whole(_) = unsafe { Sealed::in_slot(p, size_of_class(class)) }.look() else {
+        return bad_seal_at_free(p);
+    };
+    free_looking(p, class);
 }
 
 /// Frees a block whose seal is whole, if there is more to do than for most.
@@ -396,7 +470,7 @@ pub(crate) fn resize(p: *mut u8, found: Found, align: usize, size: usize) -> *mu
             sealed.wipe();
             let q = block::resize(p, Found { size: slot, ..found }, align, whole);
             if q.is_null() {
-                sealed.seal(slot - TRAILER - found.size);
+                sealed.seal(found.size);
             }
             q
         }
@@ -407,7 +481,7 @@ pub(crate) fn resize(p: *mut u8, found: Found, align: usize, size: usize) -> *mu
         && let Some(found) = block::find("realloc", q)
     {
         // SAFETY: a block in use in a slot of this size.
-        unsafe { Sealed::in_slot(q, slot_of(found)) }.seal(slot_of(found) - whole);
+        unsafe { Sealed::in_slot(q, slot_of(found)) }.seal(size);
     }
     q
 }

@@ -19,12 +19,14 @@
 //! a count is lowered before a slot becomes reachable for others, and raised after it has been stored, so that what lies
 //! below it is nobody else's, and at worst there twice.
 
-use super::seal::{Sealed, scramble};
+use super::seal::{SLOT_MIN, Sealed, Shape, scramble};
 use crate::block;
 use crate::direct::{Strictness, give_back};
+use crate::heap::NR_SHEAVES;
 use crate::os::map::{self, Access};
 use crate::report::{Misuse, misuse};
 use crate::slab::size_class::{Class, NR_CLASSES, NR_SLAB_CLASSES, SLAB_MAX, size_of_class};
+use crate::slab::slab::SLAB_BYTES;
 use crate::thread_heap::ThreadHeap;
 use core::cell::Cell;
 use core::ptr::null_mut;
@@ -86,10 +88,15 @@ pub(super) struct Pen {
     waiting: Slots,
     /// Of each of the two.
     capacity: u32,
-    /// Bytes of a slot.
-    slot: u32,
+    /// Of a slot.
+    shape: Shape,
     class: Class,
+    /// Where in a slab the last slot of this class can start; -1 if this is no class of the slabs'.
+    last_start: i32,
 }
+
+/// Pens: of the classes, and of the granule bytes above them, which `free` uses as an index too.
+const NR_PENS: usize = NR_SHEAVES;
 
 /// A place among those ready.
 #[derive(Clone, Copy)]
@@ -98,11 +105,12 @@ pub(super) struct Place(u32);
 /// See the module's text.
 #[repr(C)]
 pub(crate) struct Quarantine {
+    /// First, for they are found by their number.
+    pens: [Pen; NR_PENS],
     random: Cell<u32>,
     /// Frees until one that needs more than the usual ones.
     until_turn: Cell<u32>,
     runs: [Cell<*mut u8>; RUNS],
-    pens: [Pen; NR_CLASSES],
     slots: [Cell<*mut u8>; TOTAL.0],
 }
 
@@ -119,6 +127,9 @@ pub(super) fn make(mut seed: u64) -> *mut Quarantine {
         (*q).random.set(scramble(&mut seed) as u32 | 1);
         (*q).until_turn.set(1);
         let mut slots = (&raw mut (*q).slots).cast::<*mut u8>();
+        for other in (0..NR_PENS).filter(|&pen| pen == 0 || pen >= NR_CLASSES) {
+            (&raw mut (*q).pens[other].last_start).write(-1);
+        }
         for class in 1..NR_CLASSES {
             let capacity = capacity(class as Class);
             let empty = |slots| Slots { slots: Cell::new(slots), count: Cell::new(0) };
@@ -126,8 +137,14 @@ pub(super) fn make(mut seed: u64) -> *mut Quarantine {
                 ready: empty(slots),
                 waiting: empty(slots.add(capacity)),
                 capacity: capacity as u32,
-                slot: size_of_class(class as Class) as u32,
+                // Of the smallest class none are used.
+                shape: Shape::of(size_of_class(class as Class).max(SLOT_MIN)),
                 class: class as Class,
+                last_start: if class <= NR_SLAB_CLASSES {
+                    (SLAB_BYTES - size_of_class(class as Class)) as i32
+                } else {
+                    -1
+                },
             });
             slots = slots.add(2 * capacity);
         }
@@ -160,8 +177,8 @@ impl Quarantine {
 
     #[inline(always)]
     pub(super) fn pen(&self, class: Class) -> &Pen {
-        debug_assert!((class as usize) < NR_CLASSES);
-        // SAFETY: classes are below NR_CLASSES.
+        debug_assert!((class as usize) < NR_PENS);
+        // SAFETY: classes and granule bytes are below.
         unsafe { self.pens.get_unchecked(class as usize) }
     }
 
@@ -208,7 +225,7 @@ impl Quarantine {
                 block::free(run);
             }
         }
-        for pen in &self.pens[1..] {
+        for pen in &self.pens[1..NR_CLASSES] {
             pen.give_back(&pen.ready, pen.ready.count.get() as usize, strictness);
             pen.give_back(&pen.waiting, pen.waiting.count.get() as usize, strictness);
         }
@@ -216,10 +233,10 @@ impl Quarantine {
 
     /// Looks at all blocks without taking them out, and reports those that were written to.
     pub(super) fn check(&self) {
-        for pen in &self.pens[1..] {
+        for pen in &self.pens[1..NR_CLASSES] {
             for &slot in pen.ready.all().iter().chain(pen.waiting.all()) {
                 // SAFETY: a slot of this class in this thread's pen.
-                is_clean("free", unsafe { Sealed::in_slot(slot, pen.slot as usize) });
+                is_clean("free", unsafe { Sealed::at(slot, pen.shape) });
             }
         }
         for run in self.runs.iter().filter(|run| !run.get().is_null()) {
@@ -232,10 +249,22 @@ impl Quarantine {
 }
 
 impl Pen {
-    /// Bytes of a slot.
+    /// That of its slots.
     #[inline(always)]
-    pub(super) fn slot(&self) -> usize {
-        self.slot as usize
+    pub(super) fn shape(&self) -> Shape {
+        self.shape
+    }
+
+    /// Its class.
+    #[inline(always)]
+    pub(super) fn class(&self) -> Class {
+        self.class
+    }
+
+    /// Where in a slab the last slot of this class can start; -1 if there are none of it in slabs.
+    #[inline(always)]
+    pub(super) fn last_start(&self) -> i32 {
+        self.last_start
     }
 
     /// What lies at a place.
@@ -243,7 +272,7 @@ impl Pen {
     pub(super) fn at(&self, place: Place) -> Sealed {
         debug_assert!(place.0 < self.ready.count.get());
         // SAFETY: places are below the count; a slot of this class that is this thread's.
-        unsafe { Sealed::in_slot(*self.ready.slots.get().add(place.0 as usize), self.slot as usize) }
+        unsafe { Sealed::at(*self.ready.slots.get().add(place.0 as usize), self.shape) }
     }
 
     /// Takes what lies at a place out; the last moves there.
@@ -315,7 +344,7 @@ impl Pen {
         };
         for at in 0..got {
             // SAFETY: a slot that is ours now.
-            unsafe { Sealed::in_slot(*end.add(at), self.slot as usize).free() };
+            unsafe { Sealed::at(*end.add(at), self.shape).free() };
         }
         compiler_fence(SeqCst);
         self.ready.count.set((waiting + got) as u32);
@@ -337,7 +366,7 @@ impl Pen {
         if strictness == Strictness::Report {
             for slot in leaving.iter_mut() {
                 // SAFETY: a slot of this class that has left the pen.
-                if !is_clean("free", unsafe { Sealed::in_slot(*slot, self.slot as usize) }) {
+                if !is_clean("free", unsafe { Sealed::at(*slot, self.shape) }) {
                     *slot = null_mut();
                 }
             }
