@@ -150,7 +150,7 @@ build_program() { # PEER
 wanted=" ${*:-$(awk '{ print $1 }' <<<"$all" | paste -s -d ' ')} "
 for peer in $wanted; do
     grep -q "^$peer " <<<"$all" || {
-        echo "no peer '$peer' is built here; there are: $(awk '{ print $1 }' <<<"$all" | paste -s -d ' ')" >&2
+        echo "no peer '$peer' is built here; there are: $(awk 'NF { print $1 }' <<<"$all" | paste -s -d ' ')" >&2
         exit 2
     }
 done
