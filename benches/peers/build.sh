@@ -49,13 +49,14 @@ source_of_crate() {
 
 # The version of the allocator itself, where it is not its crate's.
 version_of_peer() { # PEER CRATE
-    local crate
+    local crate number
     crate=$(version_of_crate "$2")
     case $1 in
     # In its header, as major, two digits minor, two digits patch.
     mimalloc?)
-        sed -n 's/^#define MI_MALLOC_VERSION *\([0-9]\)0*\([0-9]*[0-9]\)0*\([0-9]*[0-9]\) .*/\1 \2 \3/p' \
-            "$(source_of_crate "$2")/c_src/mimalloc/v${1#mimalloc}/include/mimalloc.h" | tr ' ' .
+        number=$(sed -n 's/^#define MI_MALLOC_VERSION *\([0-9]*\).*/\1/p' \
+            "$(source_of_crate "$2")/c_src/mimalloc/v${1#mimalloc}/include/mimalloc.h")
+        echo "$((number / 10000)).$((number / 100 % 100)).$((number % 100))"
         ;;
     # Behind the crate's: VERSION-COMMITS_SINCE-gCOMMIT.
     jemalloc) crate=${crate#*+} && echo "${crate%%-*}" ;;
@@ -150,7 +151,7 @@ build_program() { # PEER
 wanted=" ${*:-$(awk '{ print $1 }' <<<"$all" | paste -s -d ' ')} "
 for peer in $wanted; do
     grep -q "^$peer " <<<"$all" || {
-        echo "no peer '$peer' is built here; there are: $(awk '{ print $1 }' <<<"$all" | paste -s -d ' ')" >&2
+        echo "no peer '$peer' is built here; there are: $(awk 'NF { print $1 }' <<<"$all" | paste -s -d ' ')" >&2
         exit 2
     }
 done
@@ -166,7 +167,8 @@ while read -r peer crate parts; do
     text=$out/build/$peer.txt
     {
         echo "version=$(version_of_peer "$peer" "$crate")"
-        echo "source=crate $crate $(version_of_crate "$crate")"
+        # Without what jemalloc's git describes of its version.
+        echo "source=crate $crate $(version_of_crate "$crate" | sed 's/-0-g.*//')"
     } >"$text"
     lacking=$(missing_tools "$peer")
     for part in $parts; do
