@@ -37,16 +37,16 @@ impl Buddy {
         lowest
     }
 
-    /// Where the free pages around a free block begin, if they are at least `wanted`. They may begin earlier still.
+    /// Where the free pages around a free block begin, if they are at least `wanted`. Twice as many are enough to look at.
     fn hole_around(&self, block: PageIndex, order: Order, kind: MigrateType, wanted: u32) -> Option<PageIndex> {
         let (mut start, mut pages) = (block, order.pages());
-        while pages < wanted
+        while pages < 2 * wanted
             && let Some((found, order)) = self.free_block_from(start.add(pages))
             && found == kind
         {
             pages += order.pages();
         }
-        while pages < wanted
+        while pages < 2 * wanted
             && let Some((found, order)) = self.free_block_before(start)
             && found == kind
         {
