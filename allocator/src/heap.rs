@@ -15,7 +15,7 @@ use crate::kmem::sheaf::Sheaves;
 use crate::slab::size_class::{CLASS_MAX, MEDIUM_ENTRIES, MEDIUM_SHIFT, SMALL_ENTRIES, SMALL_MAX, SMALL_SHIFT};
 use core::cell::Cell;
 use core::ptr::null_mut;
-use core::sync::atomic::AtomicPtr;
+use core::sync::atomic::{AtomicI32, AtomicPtr};
 
 /// Sheaves a heap has room for: the classes, and the granule bytes above them, which `free` uses as an index too.
 pub(crate) const NR_SHEAVES: usize = 104;
@@ -27,6 +27,8 @@ pub struct Heap {
     pub(crate) top: [Cell<*mut *mut u8>; NR_SHEAVES],
     /// Where pushing ends.
     pub(crate) limit: [Cell<*mut *mut u8>; NR_SHEAVES],
+    /// Calls of `malloc` until the next look at what lies idle.
+    pub(crate) until_look: AtomicI32,
     /// Class by size, up to 1 KiB and up to 256 KiB: the tables of `size_class`, here because their address is at hand.
     pub(crate) small_classes: [u8; SMALL_ENTRIES],
     pub(crate) medium_classes: [u8; MEDIUM_ENTRIES],
@@ -43,7 +45,8 @@ const _: () = assert!(core::mem::offset_of!(Heap, top) == 0);
 #[repr(transparent)]
 pub(crate) struct Sentinel(Heap);
 
-// SAFETY: nothing ever writes to a sentinel: the hot paths write only after finding an object or room.
+// SAFETY: nothing ever writes to a sentinel but to its counter, which is atomic: the hot paths write only after finding an object or
+// room.
 unsafe impl Sync for Sentinel {}
 
 /// What an empty sheaf's `top` points above.
@@ -59,6 +62,7 @@ const fn sentinel() -> Sentinel {
     Sentinel(Heap {
         top: [const { Cell::new(ABOVE_NULL) }; NR_SHEAVES],
         limit: [const { Cell::new(null_mut()) }; NR_SHEAVES],
+        until_look: AtomicI32::new(0),
         small_classes: [0; SMALL_ENTRIES],
         medium_classes: [0; MEDIUM_ENTRIES],
         sheaves: AtomicPtr::new(null_mut()),
@@ -111,6 +115,16 @@ impl Heap {
             }
             object
         }
+    }
+
+    /// Counts a call; true if it is time for a look at what lies idle.
+    ///
+    /// # Safety
+    /// `heap` is this thread's, or a sentinel.
+    #[inline(always)]
+    pub(crate) unsafe fn counts_down(heap: *const Heap) -> bool {
+        // SAFETY: by the caller.
+        unsafe { arch::counts_down::<{ core::mem::offset_of!(Heap, until_look) }>(heap) }
     }
 
     /// Pushes an object; false if there is no room.

@@ -50,16 +50,38 @@ const PAGE: usize = 4096;
 pub fn malloc(size: usize) -> *mut u8 {
     let heap = heap_pointer();
     // SAFETY: this thread's.
+    if unsafe { Heap::counts_down(heap) } {
+        return look_around(size);
+    }
+    // SAFETY: the same.
+    unsafe { malloc_from(heap, size) }
+}
+
+/// [`malloc`] from this thread's heap.
+///
+/// # Safety
+/// `heap` is this thread's, or a sentinel.
+#[inline(always)]
+unsafe fn malloc_from(heap: *const Heap, size: usize) -> *mut u8 {
+    // SAFETY: by the caller.
     let object = unsafe { pop(heap, size) };
     if object.is_null() { malloc_slow(size, heap) } else { object }
+}
+
+/// [`malloc`] where the compiler may know the size, and two instructions more would be a tenth: it does not count.
+#[inline(always)]
+fn malloc_in_place(size: usize) -> *mut u8 {
+    // SAFETY: this thread's.
+    unsafe { malloc_from(heap_pointer(), size) }
 }
 
 /// The hot path alone: null when [`malloc`] must be called, and `errno` is untouched. For callers with a slow path of their
 /// own (`operator new`).
 #[inline(always)]
 pub fn malloc_fast(size: usize) -> *mut u8 {
+    let heap = heap_pointer();
     // SAFETY: this thread's.
-    unsafe { pop(heap_pointer(), size) }
+    unsafe { if Heap::counts_down(heap) { look_around_fast(size) } else { pop(heap, size) } }
 }
 
 /// As [`malloc_fast`].
@@ -142,7 +164,7 @@ pub(crate) unsafe fn dealloc(p: *mut u8, align: usize, size: usize) {
 /// Allocates for a size and alignment the compiler may know.
 #[inline(always)]
 pub(crate) fn alloc(align: usize, size: usize) -> *mut u8 {
-    if align <= 16 { malloc(size) } else { memalign(align, size) }
+    if align <= 16 { malloc_in_place(size) } else { memalign(align, size) }
 }
 
 /// Allocates `size` bytes at a multiple of `align`, a power of two. Null with `ENOMEM` if there is no memory.
@@ -235,7 +257,7 @@ pub(crate) unsafe fn realloc_layout(p: *mut u8, align: usize, old: usize, size: 
         match from {
             Some(class) if to == from && class as usize <= NR_SLAB_CLASSES && !watch::on() => p,
             Some(class) if class as usize <= NR_SLAB_CLASSES && !watch::on() => {
-                let q = alloc(align, size);
+                let q = if align <= 16 { malloc(size) } else { memalign(align, size) };
                 if !q.is_null() {
                     q.copy_from_nonoverlapping(p, old.min(size));
                     dealloc(p, align, old);
@@ -277,6 +299,28 @@ fn malloc_slow(size: usize, heap: *const Heap) -> *mut u8 {
         return hardened::alloc_from(quarantine, size);
     }
     malloc_slower(size)
+}
+
+/// Now and then on the hot path: a program whose sheaves are warm may not take a slow path for ever, and what it freed before would
+/// never go back (`reclaim.rs`).
+#[cold]
+#[inline(never)]
+fn look_around(size: usize) -> *mut u8 {
+    if let Some(heap) = thread::existing() {
+        heap.look_around();
+    }
+    malloc_in_place(size)
+}
+
+/// The same for [`malloc_fast`].
+#[cold]
+#[inline(never)]
+fn look_around_fast(size: usize) -> *mut u8 {
+    if let Some(heap) = thread::existing() {
+        heap.look_around();
+    }
+    // SAFETY: this thread's.
+    unsafe { pop(heap_pointer(), size) }
 }
 
 #[inline(never)]

@@ -10,6 +10,7 @@
 //! | a sheaf was filled or emptied | every 16th time; the first time; the first after a rest; each time while the pressure is Urgent |
 //! | a large block was freed | each time |
 //! | a large block was allocated | each time while the pressure is Urgent |
+//! | `malloc` served by a sheaf | every 64th time of a thread |
 //! | a thread ends | once |
 //! | the alarm of a heap | see below |
 //! | the background thread, if configured | at the end of each interval, while the pressure is not Quiet |
@@ -22,9 +23,9 @@
 //! the slow path, looks, and opens the sheaf again. So that a busy thread does not pay for it, a heap arms its sheaves 16 times in a
 //! tick of the coarse clock at most.
 //!
-//! What this cannot see: a thread that has filled a sheaf with hot frees right up to the end, and then does nothing but allocate and
-//! free one block of that very class in turn. For such, and for programs that do nothing at all, there is the background
-//! thread.
+//! A burst of frees uses these up, and pairs that come after it are served by sheaves that are open. So `malloc` counts, which is two
+//! of its instructions. Allocations that Rust inlines do not count, only what grows: a program without either is seen by the alarm,
+//! by chance, and by the background thread, as are programs that do nothing at all.
 
 use crate::background;
 use crate::config;

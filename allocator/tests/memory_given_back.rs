@@ -187,6 +187,22 @@ fn a_few_frees_after_a_rest() {
     rest("the last are freed");
 }
 
+/// A burst of frees of mixed sizes, and after it only small blocks that come and go: the sheaves, warm from the burst, serve them all.
+fn small_pairs_after_a_burst() {
+    let before = resident();
+    let sizes = || (0..SET / 8 / 500).map(|i| 16 + i * 7919 % 1000);
+    for _ in 0..3 {
+        let blocks: Vec<_> = sizes().map(new_block).collect();
+        // SAFETY: ours.
+        blocks.into_iter().for_each(|block| unsafe { free(block) });
+        let mut nth = 0;
+        wait_for("a burst of mixed sizes", before, 0, || {
+            nth += 1;
+            (0..10).for_each(|i| act(16 + (nth * 10 + i) * 37 % 200));
+        });
+    }
+}
+
 /// What is free between blocks in use goes on request, at once.
 fn trim_on_pinned_heaps() {
     for size in [100, 1 << 10, 40 << 10, 300 << 10] {
@@ -403,6 +419,7 @@ fn main() -> ExitCode {
     let mut cases = vec![
         Case::new("a_working_set_goes", None, a_working_set_goes),
         Case::new("a_few_frees_after_a_rest", None, a_few_frees_after_a_rest),
+        Case::new("small_pairs_after_a_burst", None, small_pairs_after_a_burst),
         Case::new("trim_on_pinned_heaps", None, trim_on_pinned_heaps),
         Case::new("contents_stay", None, contents_stay),
         Case::new("the_background_thread_works_and_rests", None, the_background_thread_works_and_rests),

@@ -21,7 +21,7 @@ mod imp;
 pub(crate) mod valgrind;
 
 pub use imp::heap_pointer;
-pub(crate) use imp::{advance, conf_symbol, set_heap_pointer, syscall6};
+pub(crate) use imp::{advance, conf_symbol, counts_down, set_heap_pointer, syscall6};
 
 /// The same value, about which the compiler knows nothing any more. Costs no instruction.
 #[inline(always)]

@@ -67,6 +67,27 @@ pub(crate) unsafe fn advance<const BYTES: i32>(base: *const Heap, index: usize) 
     }
 }
 
+/// Takes one off the 32-bit counter `OFFSET` bytes into a heap; true if it has gone below zero. Two instructions; threads that share
+/// a sentinel may lose each other's.
+///
+/// # Safety
+/// `base` points to a heap with an `AtomicI32` there.
+#[inline(always)]
+pub(crate) unsafe fn counts_down<const OFFSET: usize>(base: *const Heap) -> bool {
+    // SAFETY: by the caller; an aligned load and store of 32 bits, as `portable.rs` has them.
+    unsafe {
+        asm!(
+            "sub dword ptr [{base} + {offset}], 1",
+            "js {below}",
+            base = in(reg) base,
+            offset = const OFFSET,
+            below = label { return true },
+            options(nostack),
+        );
+    }
+    false
+}
+
 /// Address of the program's symbol `fairground_conf`, a text; null if it has none.
 #[inline]
 pub(crate) fn conf_symbol() -> *const u8 {

@@ -10,8 +10,10 @@
 // Each test binary compiles this module and uses a part of it.
 #![allow(dead_code)]
 
+use std::io::Read;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode, Output};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// Names the case to a process that was started for it.
@@ -189,6 +191,8 @@ fn start(number: usize, case: &Case) -> Output {
         });
     }
     let mut child = command.spawn().expect("start a process for a case");
+    // Read meanwhile: a sanitizer's report is longer than a pipe, and who writes it would wait for ever.
+    let (stdout, stderr) = (read_all(child.stdout.take()), read_all(child.stderr.take()));
     let since = Instant::now();
     while child.try_wait().expect("wait for a case").is_none() {
         if since.elapsed() > patience() {
@@ -197,7 +201,16 @@ fn start(number: usize, case: &Case) -> Output {
         }
         std::thread::sleep(Duration::from_millis(2));
     }
-    child.wait_with_output().expect("read what a case printed")
+    let read = |reader: JoinHandle<Vec<u8>>| reader.join().expect("read what a case printed");
+    Output { status: child.wait().expect("wait for a case"), stdout: read(stdout), stderr: read(stderr) }
+}
+
+fn read_all(pipe: Option<impl Read + Send + 'static>) -> JoinHandle<Vec<u8>> {
+    std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        pipe.map(|mut pipe| pipe.read_to_end(&mut bytes)).transpose().expect("a pipe can be read");
+        bytes
+    })
 }
 
 fn check(case: &Case, output: &Output) -> Result<(), String> {
