@@ -4,7 +4,8 @@
 //! pages. Pages inside such a thing carry [`Kind::Inside`], so a pointer into the middle of one is recognised as such. Two
 //! engines lay their own records over the descriptors of the pages they own: a slab over the sixteen of its 64 KiB granule
 //! (`slab/slab.rs`), and nothing looks at those but the slab layer, for the buddy system only ever inspects the first page
-//! of an aligned block: that page's tag is written as one word, whoever owns the page.
+//! of an aligned block, and smaller blocks than a granule only where one beside them is free: that page's tag is written as one word,
+//! whoever owns the page.
 //!
 //! Who may write: the engine that owns the page (buddy: under the zone's lock; chunk: under the bins' lock; slab: see
 //! there). `tag` is atomic because `free` reads it without a lock: the pointer it was given orders that read after the

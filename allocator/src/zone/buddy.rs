@@ -17,6 +17,8 @@
 //!
 //! This file is pure arithmetic on descriptors: no lock, no system call. The zone provides both.
 
+use crate::memblock::GRANULE_SHIFT;
+use crate::os::map::PAGE_SHIFT;
 use crate::page::{Kind, PageIndex, PageList, PageMap, Tag};
 
 /// log2 of a block's pages.
@@ -54,6 +56,9 @@ pub(crate) const NR_ORDERS: usize = Order::MAX.0 as usize + 1;
 
 /// Order of a pageblock: 2 MiB, the size of a huge page.
 pub(crate) const PAGEBLOCK_ORDER: Order = Order(9);
+
+/// Order of a granule: 64 KiB, which one engine owns as a whole.
+const GRANULE_ORDER: Order = Order((GRANULE_SHIFT - PAGE_SHIFT) as u8);
 
 /// What a block is for. Blocks of one kind are kept together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -286,12 +291,14 @@ impl Buddy {
         (tag.kind() == Kind::Buddy).then(|| (MigrateType::from_byte(tag.b()), Order(tag.a())))
     }
 
-    /// The free block that ends before `index`, if one does.
+    /// The free block that ends before `index`, the first page of a free block, if there is one. At the start of a granule only those that
+    /// are at least a granule: what the descriptors of smaller ones are may be another engine's record (`page.rs`).
     pub(super) fn free_block_before(&self, index: PageIndex) -> Option<(MigrateType, Order)> {
         if index.is_aligned(Order::MAX.pages()) && !(self.first < index && index <= self.end) {
-            return None; // likewise
+            return None; // another chunk, elsewhere or not there yet
         }
-        (0..NR_ORDERS as u8).map(Order).take_while(|order| index.is_aligned(order.pages())).find_map(|order| {
+        let least = if index.is_aligned(GRANULE_ORDER.pages()) { GRANULE_ORDER.0 } else { 0 };
+        (least..NR_ORDERS as u8).map(Order).take_while(|order| index.is_aligned(order.pages())).find_map(|order| {
             self.free_block_from(PageIndex(index.0 - order.pages())).filter(|&(_, found)| found == order)
         })
     }

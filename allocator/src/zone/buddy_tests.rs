@@ -196,3 +196,16 @@ fn a_hole_of_small_blocks_serves_a_large_run() {
     assert_eq!(model.buddy.alloc_exact(400, 1, MigrateType::Direct), Some(start.add(300)));
     assert_eq!(model.buddy.free_blocks(Order::new(10), MigrateType::Direct), free[10], "no chunk was split");
 }
+
+#[test]
+fn records_of_slabs_are_not_taken_for_free_blocks() {
+    let mut model = Model::new();
+    let start = model.buddy.alloc_exact(1024, 1, MigrateType::Direct).unwrap();
+    // In the granule before the hole lies a slab, whose record may look like anything: like free blocks that end at the hole.
+    for order in 0..4 {
+        let page = model.map.page(start.add(16 - (1 << order)));
+        page.set_tag(Tag::new(Kind::Buddy, order, MigrateType::Direct as u8));
+    }
+    model.buddy.free_range(start.add(16), 40);
+    assert_eq!(model.buddy.alloc_exact(36, 1, MigrateType::Direct), Some(start.add(16)));
+}
