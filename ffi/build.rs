@@ -21,6 +21,8 @@ fn main() {
         "-lc",
         // Of the libraries the libc crate names, only those that are used (none, since glibc 2.34).
         "-Wl,--as-needed",
+        // The kernel maps a file in windows of 64 KiB: with segments that begin at such, what is hot fills few of them (text.ld).
+        "-Wl,-z,max-page-size=65536",
         // The allocator must not be unloaded: its blocks outlive the handle.
         "-Wl,-z,nodelete",
     ] {

@@ -222,10 +222,11 @@ impl Buddy {
         Some(index)
     }
 
-    /// Exactly `pages` pages, more than a chunk: a hole, or whole free chunks that follow each other, at the lowest address
+    /// Exactly `pages` pages, more than a chunk, at a multiple of `align` pages (a chunk at most): a hole, or whole free chunks that follow each other, at the lowest address
     /// there is, and the tail of the last given back.
-    pub(crate) fn alloc_chunks(&mut self, pages: u32, kind: MigrateType) -> Option<PageIndex> {
-        if let Some(start) = self.find_hole(pages, kind)
+    pub(crate) fn alloc_chunks(&mut self, pages: u32, align: u32, kind: MigrateType) -> Option<PageIndex> {
+        if align == 1
+            && let Some(start) = self.find_hole(pages, kind)
             && self.take_range(start, pages)
         {
             return Some(start);

@@ -53,9 +53,10 @@ impl Model {
         }
     }
 
-    fn alloc_chunks(&mut self, pages: u32, kind: MigrateType) {
-        match self.buddy.alloc_chunks(pages, kind) {
+    fn alloc_chunks(&mut self, pages: u32, align: u32, kind: MigrateType) {
+        match self.buddy.alloc_chunks(pages, align, kind) {
             Some(start) => {
+                assert!(start.is_aligned(align));
                 self.mark(start.0, pages, true);
                 self.runs.push((start.0, pages));
             }
@@ -107,7 +108,7 @@ proptest! {
             match what {
                 0..=3 => model.alloc(pages % 40 + 1, 1 << (align % 4), MigrateType::ALL[kind]),
                 4 => model.alloc(pages, 1, MigrateType::ALL[kind]),
-                5 if which.index(4) == 0 => model.alloc_chunks(pages + 1024, MigrateType::ALL[kind]),
+                5 if which.index(4) == 0 => model.alloc_chunks(pages + 1024, 1 << align, MigrateType::ALL[kind]),
                 5 => model.alloc(1 << align, 1 << align, MigrateType::ALL[kind]),
                 6 if !model.runs.is_empty() => {
                     // Grow a run in place.

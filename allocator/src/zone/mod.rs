@@ -154,7 +154,7 @@ impl Zone {
         let found = if pages <= Order::MAX.pages() {
             inner.buddy.alloc_exact(pages, align, kind)
         } else {
-            inner.buddy.alloc_chunks(pages, kind)
+            inner.buddy.alloc_chunks(pages, align, kind)
         };
         let Some(start) = found else { return (inner.away == 0).then_some(None) };
         let dirty = dirty::mark(start, pages);
