@@ -193,7 +193,7 @@ pub static KEYS: &[Key] = &[
     Key {
         name: "dirty_cap",
         default: "0",
-        meaning: "bytes of free memory kept at most; 0: 64M, or twice what was in use of late",
+        meaning: "bytes of free memory kept at most; 0: 64M, or twice what was in use of late, but never more than the program ever needed, and a quarter",
         value: Value::Bytes(MIB, 1024 * GIB, true, |c, v| c.dirty_cap = v),
     },
     Key {

@@ -52,8 +52,8 @@ const DIRECT_FREES: u8 = 16;
 /// Slow paths of a heap between two looks: a look reads the clock, which costs a tenth of a slow path.
 const LOOK_EVERY: u8 = 15;
 
-/// Allocations on the hot path between two looks. With four requests a second it is half a minute, with 200 a third of a second; a
-/// look costs some 25 ns while something is idle.
+/// Allocations on the hot path between two looks. A program that makes 200 in a second comes by three times; a look costs some 25 ns while
+/// something is idle.
 const LOOK_EVERY_ALLOCATIONS: i32 = 64;
 
 /// How often a heap arms its sheaves in one tick of the coarse clock, 1 to 10 milliseconds: each time costs one slow path for
