@@ -80,8 +80,8 @@ fn malloc_in_place(size: usize) -> *mut u8 {
 #[inline(always)]
 pub fn malloc_fast(size: usize) -> *mut u8 {
     let heap = heap_pointer();
-    // SAFETY: this thread's.
-    unsafe { if Heap::counts_down(heap) { look_around_fast(size) } else { pop(heap, size) } }
+    // SAFETY: this thread's. Called for a look, `malloc` finds the count below zero still.
+    unsafe { if Heap::counts_down(heap) { null_mut() } else { pop(heap, size) } }
 }
 
 /// As [`malloc_fast`].
@@ -310,17 +310,6 @@ fn look_around(size: usize) -> *mut u8 {
         heap.look_around();
     }
     malloc_in_place(size)
-}
-
-/// The same for [`malloc_fast`].
-#[cold]
-#[inline(never)]
-fn look_around_fast(size: usize) -> *mut u8 {
-    if let Some(heap) = thread::existing() {
-        heap.look_around();
-    }
-    // SAFETY: this thread's.
-    unsafe { pop(heap_pointer(), size) }
 }
 
 #[inline(never)]
