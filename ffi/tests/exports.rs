@@ -171,7 +171,7 @@ fn disassemble() -> BTreeMap<u64, Vec<Instruction>> {
     let mut functions: BTreeMap<u64, Vec<Instruction>> = BTreeMap::new();
     let mut current = 0;
     let comment_sign = if processor() == Processor::Aarch64 { "//" } else { "#" };
-    for line in tool("objdump", &["-d", "--no-show-raw-insn", "--section=.text"]).lines() {
+    for line in tool("objdump", &["-d", "--no-show-raw-insn", "--section=.text", "--section=.text.rare"]).lines() {
         if let Some((address, _)) = line.strip_suffix(">:").and_then(|line| line.split_once(" <")) {
             current = u64::from_str_radix(address, 16).expect("an address");
         } else if let Some((_, instruction)) = line.split_once(":\t") {
