@@ -186,8 +186,8 @@ test-random:
 
 # Models that fix their bound themselves do not look at the variable.
 model-long:
-	@echo 'The models with up to LOOM_MAX_PREEMPTIONS=5 preemptions (10 minutes)'
-	LOOM_MAX_PREEMPTIONS=5 $(LOOM) $(CARGO) test --locked --release -p fairground-allocator --lib models
+	@echo 'The models with up to LOOM_MAX_PREEMPTIONS=4 preemptions (10 minutes; 5 take hours)'
+	LOOM_MAX_PREEMPTIONS=4 $(LOOM) $(CARGO) test --locked --release -p fairground-allocator --lib models
 
 # -------------------------------------------------------------------------------------------------------------- soak
 
@@ -228,7 +228,7 @@ compare:
 	$(CARGO) build --locked --release -p fairground-ffi -p fairground-benches
 	@echo 'Peers from the sources that their crates carry (seconds if all are built, else about ten minutes)'
 	@benches/peers/build.sh || echo 'Going on without: the report names the peers that are missing.'
-	@echo 'Every workload under every allocator, five times (about 20 minutes; with COMPARE_FLAGS=--quick about four)'
+	@echo 'Every workload under every allocator, five times (more than an hour; with COMPARE_FLAGS=--quick about ten minutes)'
 	@mkdir -p out
 	'$(TARGET)/release/fairground-compare' --html out/report.html --json out/compare.json --markdown out/compare.md \
 		--picture out/summary.svg $(COMPARE_FLAGS)
