@@ -243,9 +243,7 @@ fn cases() -> Vec<Case> {
     }
     let limit = Some((libc::RLIMIT_AS, 440 * MIB));
     for (name, first) in [("", false), (" before the first allocation", true)] {
-        cases.push(
-            Case::new(&format!("the mapping limit reached{name}"), None, move || mapping_limit(first)).not_sanitized(),
-        );
+        cases.push(Case::new(&format!("the mapping limit reached{name}"), None, move || mapping_limit(first)).plain());
     }
     cases.push(Case::new("chunks above the reservation", limit, chunks_above_the_reservation));
     for size in SIZES {

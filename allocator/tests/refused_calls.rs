@@ -269,8 +269,8 @@ mod cases {
 
     pub fn all() -> Vec<Case> {
         let mut cases = vec![
-            Case::new("only the listed calls, others kill", None, others_kill).not_sanitized(),
-            Case::new("only the listed calls, threads", None, others_kill_threads).not_sanitized(),
+            Case::new("only the listed calls, others kill", None, others_kill).plain(),
+            Case::new("only the listed calls, threads", None, others_kill_threads).plain(),
         ];
         for (error_name, error) in [("ENOSYS", libc::ENOSYS), ("EPERM", libc::EPERM)] {
             for (name, call) in [("madvise", libc::SYS_madvise), ("mremap", libc::SYS_mremap)] {
@@ -288,21 +288,24 @@ mod cases {
                     needed_call_refused(call, error)
                 }));
             }
-            cases.push(Case::new(&format!("futex answered with {error_name} in one thread"), None, move || {
-                futex_refused_in_one_thread(error)
-            }));
+            cases.push(
+                Case::new(&format!("futex answered with {error_name} in one thread"), None, move || {
+                    futex_refused_in_one_thread(error)
+                })
+                .plain(),
+            );
         }
         for surroundings in SURROUNDINGS {
             let (name, limit) = (surroundings.name, surroundings.limit.map(|mib| (libc::RLIMIT_AS, mib << 20)));
             cases.push(
                 Case::new(&format!("each call fails once{name}"), limit, move || each_call_fails_once(surroundings))
-                    .not_sanitized(),
+                    .plain(),
             );
             cases.push(
                 Case::new(&format!("calls fail for a while{name}"), limit, move || {
                     calls_fail_for_a_while(surroundings)
                 })
-                .not_sanitized(),
+                .plain(),
             );
         }
         cases

@@ -50,14 +50,14 @@ pub struct Case {
     body: Box<dyn Fn()>,
     end: End,
     configuration: Option<&'static str>,
-    /// Why the case cannot run under a sanitizer.
-    no_sanitizer: Option<&'static str>,
+    /// The case runs as a plain process only.
+    plain: bool,
 }
 
 impl Case {
-    /// A case in which calls fail that a sanitizer cannot do without.
-    pub fn not_sanitized(mut self) -> Case {
-        self.no_sanitizer = Some("itself ends where these calls fail");
+    /// A case in which calls fail that sanitizers and emulators cannot do without.
+    pub fn plain(mut self) -> Case {
+        self.plain = true;
         self
     }
 
@@ -83,14 +83,7 @@ impl Case {
 
     /// A case that ends normally, under a limit if one is given.
     pub fn new(name: &str, limit: Option<(libc::__rlimit_resource_t, usize)>, body: impl Fn() + 'static) -> Case {
-        Case {
-            name: name.into(),
-            limit,
-            body: Box::new(body),
-            end: End::Success,
-            configuration: None,
-            no_sanitizer: None,
-        }
+        Case { name: name.into(), limit, body: Box::new(body), end: End::Success, configuration: None, plain: false }
     }
 
     /// A case that must be aborted with these words on stderr.
@@ -102,7 +95,7 @@ impl Case {
             body: Box::new(body),
             end: End::Abort(words),
             configuration: None,
-            no_sanitizer: None,
+            plain: false,
         }
     }
 }
@@ -133,12 +126,13 @@ pub fn run(cases: Vec<Case>) -> ExitCode {
             continue;
         }
         let no_limit = case.limit.map(|_| "itself takes terabytes of address space");
-        if let (Some(sanitizer), Some(why)) = (sanitizer(), no_limit.or(case.no_sanitizer)) {
+        let not_plain = case.plain.then_some("itself needs the calls that fail");
+        if let (Some(sanitizer), Some(why)) = (sanitizer(), no_limit.or(not_plain)) {
             println!("{} ... skipped: {sanitizer} {why}", case.name);
             continue;
         }
         ran += 1;
-        if case.limit.is_some() && emulated() {
+        if (case.limit.is_some() || case.plain) && emulated() {
             println!("{} ... skipped: an emulator does not pass the limit on", case.name);
             continue;
         }
