@@ -12,7 +12,7 @@
 //! * Slabs wait in a queue, first in, first out, and those that have waited since the interval began are at its head. Each
 //!   one taken is one less of them: [`Idle::took_one`].
 //!
-//! Besides, dirty pages are capped in bytes at any time ([`cap`]): intervals know nothing of a sudden flood.
+//! Besides, dirty pages are capped in bytes at any time ([`Used::cap`]): intervals know nothing of a sudden flood.
 
 /// The part of what is owed that is paid at once: a quarter, so all of it takes four or five steps.
 const STEPS: usize = 4;

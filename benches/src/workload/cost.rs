@@ -5,7 +5,7 @@
 //!
 //! **Settling.** How much memory a program keeps after it has freed everything is asked of a program that lives on: an
 //! allocator may give memory back at the program's next activities instead of at once. So for a given time the main thread
-//! goes on with a trickle of small blocks, [`ACTIVITIES`] times a second; everything else has been measured before. Settling
+//! goes on with a trickle of small blocks, `ACTIVITIES` times a second; everything else has been measured before. Settling
 //! takes longer than many a workload, and what it shows hardly differs from run to run: `fairground-compare` asks for it in the
 //! first repetition only.
 
