@@ -20,8 +20,26 @@ mod imp;
 #[cfg(feature = "valgrind")]
 pub(crate) mod valgrind;
 
+#[cfg(all(target_arch = "x86_64", not(fairground_portable)))]
+pub(crate) use imp::counts_down;
 pub use imp::heap_pointer;
-pub(crate) use imp::{advance, conf_symbol, counts_down, set_heap_pointer, syscall6};
+pub(crate) use imp::{advance, conf_symbol, set_heap_pointer, syscall6};
+
+/// Takes one off the 32-bit counter `OFFSET` bytes into a heap; true if it has gone below zero. Threads that share a sentinel may lose
+/// each other's.
+///
+/// # Safety
+/// `base` points to a heap with an `AtomicI32` there.
+#[cfg(not(all(target_arch = "x86_64", not(fairground_portable))))]
+#[inline(always)]
+pub(crate) unsafe fn counts_down<const OFFSET: usize>(base: *const crate::heap::Heap) -> bool {
+    use core::sync::atomic::{AtomicI32, Ordering::Relaxed};
+    // SAFETY: by the caller.
+    let counter = unsafe { &*base.byte_add(OFFSET).cast::<AtomicI32>() };
+    let left = counter.load(Relaxed).wrapping_sub(1);
+    counter.store(left, Relaxed);
+    left < 0
+}
 
 /// The same value, about which the compiler knows nothing any more. Costs no instruction.
 #[inline(always)]

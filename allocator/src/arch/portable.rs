@@ -40,21 +40,6 @@ pub(crate) unsafe fn advance<const BYTES: i32>(base: *const Heap, index: usize) 
     }
 }
 
-/// Takes one off the 32-bit counter `OFFSET` bytes into a heap; true if it has gone below zero. Threads that share a sentinel may lose
-/// each other's.
-///
-/// # Safety
-/// `base` points to a heap with an `AtomicI32` there.
-#[inline(always)]
-pub(crate) unsafe fn counts_down<const OFFSET: usize>(base: *const Heap) -> bool {
-    use core::sync::atomic::{AtomicI32, Ordering::Relaxed};
-    // SAFETY: by the caller.
-    let counter = unsafe { &*base.byte_add(OFFSET).cast::<AtomicI32>() };
-    let left = counter.load(Relaxed).wrapping_sub(1);
-    counter.store(left, Relaxed);
-    left < 0
-}
-
 /// Weak symbols need assembly: here a program is configured by its environment alone.
 pub(crate) fn conf_symbol() -> *const u8 {
     core::ptr::null()

@@ -74,7 +74,7 @@ pub(crate) unsafe fn advance<const BYTES: i32>(base: *const Heap, index: usize) 
 /// `base` points to a heap with an `AtomicI32` there.
 #[inline(always)]
 pub(crate) unsafe fn counts_down<const OFFSET: usize>(base: *const Heap) -> bool {
-    // SAFETY: by the caller; an aligned load and store of 32 bits, as `portable.rs` has them.
+    // SAFETY: by the caller; an aligned load and store of 32 bits, as the other processors' has them.
     unsafe {
         asm!(
             "sub dword ptr [{base} + {offset}], 1",
