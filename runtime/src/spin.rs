@@ -43,8 +43,9 @@ impl<T> Spin<T> {
 
     #[inline]
     pub(crate) fn try_lock(&self) -> Option<SpinGuard<'_, T>> {
+        // A guard that is made and thrown away would unlock for whoever holds the lock.
         (!self.locked.load(Ordering::Relaxed) && !self.locked.swap(true, Ordering::Acquire))
-            .then_some(SpinGuard { lock: self })
+            .then(|| SpinGuard { lock: self })
     }
 
     #[cold]
@@ -90,5 +91,20 @@ impl<T> Drop for SpinGuard<'_, T> {
     #[inline]
     fn drop(&mut self) {
         self.lock.locked.store(false, Ordering::Release);
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_try_that_fails_does_not_unlock() {
+        let lock = Spin::new(1);
+        let held = lock.lock();
+        assert!(lock.try_lock().is_none());
+        assert!(lock.try_lock().is_none(), "the first one let go of what it did not hold");
+        drop(held);
+        assert_eq!(lock.try_lock().map(|value| *value), Some(1));
     }
 }
