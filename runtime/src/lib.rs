@@ -14,6 +14,8 @@ pub(crate) mod atomic;
 pub mod channel;
 pub(crate) mod park;
 pub mod sched;
+#[allow(dead_code)]
+pub(crate) mod spin;
 pub mod sync;
 pub mod task;
 pub mod topology;
