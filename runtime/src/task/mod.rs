@@ -4,6 +4,9 @@
 mod child;
 #[allow(dead_code, unused_imports)]
 pub(crate) mod id;
+#[cfg(not(loom))]
+#[allow(dead_code)]
+pub(crate) mod overflow;
 #[allow(dead_code)]
 pub(crate) mod slab;
 #[cfg(not(loom))]
