@@ -28,7 +28,8 @@ impl Quota {
     }
 
     fn is_less_than(self, other: Quota) -> bool {
-        u128::from(self.quota_us) * u128::from(other.period_us) < u128::from(other.quota_us) * u128::from(self.period_us)
+        u128::from(self.quota_us) * u128::from(other.period_us)
+            < u128::from(other.quota_us) * u128::from(self.period_us)
     }
 }
 
@@ -51,7 +52,10 @@ pub(super) fn quota(root: &Path) -> Option<Quota> {
         let own = Path::new(below);
         let clean = !own.components().any(|part| part == std::path::Component::ParentDir);
         let own = if clean { top.join(own) } else { top.clone() };
-        own.ancestors().take_while(|group| group.starts_with(&top)).filter_map(|group| mount.version.limit(group)).reduce(least)
+        own.ancestors()
+            .take_while(|group| group.starts_with(&top))
+            .filter_map(|group| mount.version.limit(group))
+            .reduce(least)
     };
     mounts.lines().filter_map(Mount::parse).filter_map(of_mount).reduce(least)
 }
@@ -126,4 +130,3 @@ fn unescape(path: &str) -> String {
         .iter()
         .fold(path.to_owned(), |path, (escape, plain)| path.replace(escape, plain))
 }
-

@@ -74,7 +74,9 @@ pub(super) fn read(root: &Path, allowed: &[CpuId]) -> Topology {
     let mut files = Files { root, senseless: None };
     let online = files.list("sys/devices/system/cpu/online").filter(|cpus| !cpus.is_empty());
     let usable: Vec<u32> = match &online {
-        Some(online) => online.iter().copied().filter(|&cpu| allowed.is_empty() || allowed.contains(&CpuId(cpu))).collect(),
+        Some(online) => {
+            online.iter().copied().filter(|&cpu| allowed.is_empty() || allowed.contains(&CpuId(cpu))).collect()
+        }
         None => Vec::new(),
     };
     // A mask and a list that have nothing in common cannot both be right; the mask is what the kernel will enforce.
@@ -138,7 +140,7 @@ fn read_nodes(files: &mut Files<'_>) -> Vec<(Node, Vec<u32>)> {
 
 /// The cpus that share the last-level cache, and its bytes.
 fn read_last_cache(files: &mut Files<'_>, dir: &str) -> Option<(Vec<u32>, usize)> {
-    let mut last = None;
+    let mut last: Option<(u64, Vec<u32>, usize)> = None;
     // The kernel numbers them without gaps; eight are twice what any machine has.
     for index in 0..8 {
         let dir = format!("{dir}/cache/index{index}");
