@@ -20,6 +20,8 @@ pub(crate) mod cpu;
 mod error;
 pub(crate) mod park;
 #[cfg(not(loom))]
+pub(crate) mod pin;
+#[cfg(not(loom))]
 mod runtime;
 pub mod sched;
 #[cfg(not(loom))]

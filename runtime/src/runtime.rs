@@ -193,7 +193,9 @@ impl Runtime {
         let (lock, condition) = &self.shared.none_live;
         let guard = lock.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         match timeout {
-            Some(timeout) => !condition.wait_timeout_while(guard, timeout, none).is_ok_and(|(_, result)| result.timed_out()),
+            Some(timeout) => {
+                !condition.wait_timeout_while(guard, timeout, none).is_ok_and(|(_, result)| result.timed_out())
+            }
             None => condition.wait_while(guard, none).is_ok(),
         }
     }

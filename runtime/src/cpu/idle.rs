@@ -1,7 +1,7 @@
 //! A cpu with nothing in its queue: it looks at timers and sockets, pulls from other cpus, and then sleeps in its poller.
 
-use super::wake::{ASLEEP, AWAKE, SPINNING};
 use super::queue::task_of;
+use super::wake::{ASLEEP, AWAKE, SPINNING};
 use super::{Cpu, count};
 use crate::atomic::{Ordering, fence};
 use crate::clock::{monotonic, sched_clock};

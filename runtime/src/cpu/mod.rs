@@ -124,7 +124,13 @@ pub(crate) fn current() -> Option<TaskRef> {
 }
 
 impl Cpu {
-    pub(crate) fn new(index: u32, processor: Option<u32>, rq: RunQueue, stacks: StackCache, ids: IdRange<TaskStruct>) -> std::io::Result<Cpu> {
+    pub(crate) fn new(
+        index: u32,
+        processor: Option<u32>,
+        rq: RunQueue,
+        stacks: StackCache,
+        ids: IdRange<TaskStruct>,
+    ) -> std::io::Result<Cpu> {
         Ok(Cpu {
             index,
             processor,
