@@ -14,10 +14,10 @@ use crate::task::task::TaskRef;
 use std::time::Instant;
 
 /// Wakes the task or thread it was made in.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(crate) struct Unparker(Who);
 
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 enum Who {
     #[cfg(not(loom))]
     Task(TaskRef),
@@ -32,6 +32,16 @@ impl Unparker {
             return Unparker(Who::Task(task));
         }
         Unparker(Who::Thread(thread::current()))
+    }
+
+    /// Whether both are of one task or thread.
+    #[cfg(not(loom))]
+    pub(crate) fn is(&self, other: &Unparker) -> bool {
+        match (&self.0, &other.0) {
+            (Who::Task(a), Who::Task(b)) => std::ptr::eq(&raw const **a, &raw const **b),
+            (Who::Thread(a), Who::Thread(b)) => a.id() == b.id(),
+            _ => false,
+        }
     }
 
     /// Ends the wait, or the next one.

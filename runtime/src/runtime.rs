@@ -17,7 +17,7 @@ use crate::task::stack::{StackCache, StackSize};
 use crate::task::task::{TaskRef, TaskStruct};
 use std::num::NonZeroUsize;
 use std::ptr::NonNull;
-use std::sync::{Condvar, Mutex, OnceLock};
+use std::sync::{Condvar, Mutex, OnceLock, Weak};
 use std::time::Duration;
 
 /// Most cpus a runtime may have.
@@ -25,6 +25,7 @@ const CPUS_MAX: usize = 1024;
 
 /// What all cpus and tasks of a runtime share.
 pub(crate) struct Shared {
+    this: Weak<Shared>,
     pub(crate) cpus: Box<[Cpu]>,
     pub(crate) registry: Idr<TaskStruct>,
     /// Started tasks may move to other cpus.
@@ -47,6 +48,11 @@ impl std::panic::RefUnwindSafe for Runtime {}
 impl std::panic::UnwindSafe for Runtime {}
 
 impl Shared {
+    /// A handle to it, for what may outlive the tasks; None at its end.
+    pub(crate) fn handle(&self) -> Option<Arc<Shared>> {
+        self.this.upgrade()
+    }
+
     pub(crate) fn owns(&self, cpu: &Cpu) -> bool {
         self.cpus.as_ptr_range().contains(&(&raw const *cpu))
     }
@@ -326,7 +332,8 @@ impl RuntimeBuilder {
                 Cpu::new(index as u32, None, rq, stacks, registry.range()).map_err(BuildError::System)
             })
             .collect::<Result<Box<[Cpu]>, BuildError>>()?;
-        let shared = Arc::new(Shared {
+        let shared = Arc::new_cyclic(|this| Shared {
+            this: Weak::clone(this),
             cpus,
             registry,
             migrating: self.migrating,

@@ -1,4 +1,4 @@
-//! A cpu with nothing in its queue: it looks at timers and sockets, pulls from other cpus, and then sleeps in its poller.
+//! A cpu with nothing in its queue: it looks at timers and sockets, pulls from other cpus, and then sleeps in its reactor.
 
 use super::queue::task_of;
 use super::wake::{ASLEEP, AWAKE, SPINNING};
@@ -7,8 +7,6 @@ use crate::atomic::{Ordering, fence};
 use crate::clock::{monotonic, sched_clock};
 use crate::runtime::Shared;
 use crate::sched::{Enqueue, EntityRef};
-use polling::Events;
-use std::time::Duration;
 
 /// Nanoseconds between looks at timers and sockets while there is always something to run: what a wake-up by them may be late.
 /// A look costs about 0.3 us with sockets.
@@ -19,7 +17,7 @@ const SPINS: u32 = 100;
 
 impl Cpu {
     /// The next task to run; None at the runtime's end.
-    pub(super) fn find(&self, shared: &Shared, events: &mut Events) -> Option<EntityRef> {
+    pub(super) fn find(&self, shared: &Shared) -> Option<EntityRef> {
         loop {
             if let Some(picked) = self.pick(shared) {
                 return Some(picked);
@@ -31,7 +29,7 @@ impl Cpu {
             if shared.is_over() {
                 return None;
             }
-            self.sleep(shared, events);
+            self.sleep(shared);
         }
     }
 
@@ -46,6 +44,9 @@ impl Cpu {
             }
             wait = self.timer_due.load(Ordering::Relaxed).saturating_sub(now).min(LOOK_NS);
         }
+        if self.reactor.has_sources() {
+            self.reactor.look();
+        }
         self.own.look.set(sched_clock() + wait);
     }
 
@@ -55,7 +56,7 @@ impl Cpu {
         self.timer_due.store(timers.next(), Ordering::Relaxed);
     }
 
-    fn sleep(&self, shared: &Shared, events: &mut Events) {
+    fn sleep(&self, shared: &Shared) {
         self.sleep.store(SPINNING, Ordering::Relaxed);
         shared.sleepers.fetch_add(1, Ordering::Relaxed);
         fence(Ordering::SeqCst);
@@ -77,25 +78,14 @@ impl Cpu {
             fence(Ordering::SeqCst);
             // What was queued between the last look and ASLEEP met SPINNING, and is seen here.
             if self.queued.load(Ordering::Relaxed) == 0 && !shared.is_over() && !shared.something_to_pull(self) {
-                let due = self.timer_due.load(Ordering::Relaxed);
-                let timeout = (due != u64::MAX).then(|| Duration::from_nanos(due.saturating_sub(monotonic())));
                 let before = sched_clock();
-                self.poll(events, timeout);
+                self.reactor.sleep(self.timer_due.load(Ordering::Relaxed));
                 count(&self.stats.sleeps, 1);
                 count(&self.stats.idle, sched_clock().saturating_sub(before));
             }
         }
         self.sleep.store(AWAKE, Ordering::Relaxed);
         shared.sleepers.fetch_sub(1, Ordering::Relaxed);
-    }
-
-    fn poll(&self, events: &mut Events, timeout: Option<Duration>) {
-        events.clear();
-        match self.poller.wait(events, timeout) {
-            Ok(_) => (),
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => (),
-            Err(error) => panic!("waiting for sockets: {error}"),
-        }
     }
 }
 

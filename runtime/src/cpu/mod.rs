@@ -2,9 +2,10 @@
 //!
 //! ```text
 //! worker.rs    the loop: pick, switch to the task, see why it left
-//! idle.rs      nothing to run: look for work elsewhere, then sleep in the poller
+//! idle.rs      nothing to run: look for work elsewhere, then sleep in the reactor
 //! wake.rs      queueing a task on a cpu, and waking the cpu if it sleeps
 //! timers.rs    deadlines
+//! reactor.rs   sockets, and sleeping
 //! suspend.rs   what a task itself does to yield and to wait
 //! ```
 //!
@@ -12,10 +13,11 @@
 //!
 //! A cpu that finds nothing says so (`sleep` = ASLEEP), and looks at its queue once more before it sleeps. Who queues a task does
 //! it first, and looks at `sleep` after. Between the two steps of each stands a sequentially consistent fence, so at
-//! least one sees what the other wrote (Dekker). Whoever moves `sleep` from ASLEEP to AWAKE owes the poller a notification.
+//! least one sees what the other wrote (Dekker). Whoever moves `sleep` from ASLEEP to AWAKE owes the reactor a notification.
 
 pub(crate) mod idle;
 pub(crate) mod queue;
+pub(crate) mod reactor;
 pub(crate) mod suspend;
 pub(crate) mod timers;
 pub(crate) mod wake;
@@ -27,8 +29,8 @@ use crate::spin::Spin;
 use crate::task::id::IdRange;
 use crate::task::stack::StackCache;
 use crate::task::task::{Resumer, TaskRef, TaskStruct};
-use polling::Poller;
 use queue::Queue;
+use reactor::Reactor;
 use std::cell::{Cell, RefCell};
 use std::ptr::NonNull;
 use timers::Timers;
@@ -50,7 +52,7 @@ pub(crate) struct Cpu {
     pub(crate) timers: Spin<Timers>,
     /// The earliest deadline, as a hint.
     pub(crate) timer_due: AtomicU64,
-    pub(crate) poller: Poller,
+    pub(crate) reactor: Reactor,
     pub(crate) own: Own,
     pub(crate) stats: CpuStats,
 }
@@ -141,7 +143,7 @@ impl Cpu {
             need_resched: AtomicBool::new(false),
             timers: Spin::new(Timers::new()),
             timer_due: AtomicU64::new(u64::MAX),
-            poller: Poller::new()?,
+            reactor: Reactor::new()?,
             own: Own {
                 current: Cell::new(None),
                 resumer: Cell::new(None),

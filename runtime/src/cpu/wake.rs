@@ -12,7 +12,7 @@ use crate::task::task::TaskStruct;
 pub(crate) const AWAKE: u32 = 0;
 /// It looks around before it sleeps, so nobody need notify it.
 pub(crate) const SPINNING: u32 = 1;
-/// It sleeps in its poller, or is about to.
+/// It sleeps in its reactor, or is about to.
 pub(crate) const ASLEEP: u32 = 2;
 
 impl TaskStruct {
@@ -90,8 +90,7 @@ impl Cpu {
     fn rouse(&self) -> bool {
         let was = self.sleep.swap(AWAKE, Ordering::AcqRel);
         if was == ASLEEP {
-            // Fails only if the descriptor is closed, and then the process is beyond help.
-            self.poller.notify().expect("the notification of a poller");
+            self.reactor.notify();
         }
         was != AWAKE
     }

@@ -12,18 +12,16 @@ use crate::sched::{Enqueue, EntityRef, Leaving};
 use crate::task::stack::StackError;
 use crate::task::task::{Context, Joiner, Leave, Resumer, TaskRef, TaskStruct};
 use corosensei::{Coroutine, CoroutineResult};
-use polling::Events;
 use std::ptr::NonNull;
 
 /// Runs tasks until the runtime ends.
 pub(crate) fn main(cpu: &Cpu, shared: &Shared) {
     set_this_cpu(Some(cpu));
-    let mut events = Events::new();
     let mut next = None;
     loop {
         let picked = match next.take() {
             Some(picked) => picked,
-            None => match cpu.find(shared, &mut events) {
+            None => match cpu.find(shared) {
                 Some(picked) => picked,
                 None => break,
             },

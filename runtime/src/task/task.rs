@@ -339,6 +339,12 @@ impl TaskRef {
     }
 }
 
+impl std::fmt::Debug for TaskRef {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "task {}", self.slot.id())
+    }
+}
+
 impl Clone for TaskRef {
     fn clone(&self) -> TaskRef {
         TaskRef::new(self)
