@@ -8,11 +8,14 @@
 //! | `cpu` | a core: its kernel thread, its run queue, its timers, its reactor | `sched`, `task` |
 //! | `task` | a green thread: its states, id, stack, context | - |
 //! | `sched` | who runs next: arithmetic without clocks, threads or system calls | - |
+//! | `preempt` | the count that forbids switching | - |
 //! | `topology` | packages, cores, siblings, capacities, nodes, quota | - |
 
+#[macro_use]
 pub(crate) mod atomic;
 pub mod channel;
 pub(crate) mod park;
+pub mod preempt;
 pub mod sched;
 pub mod sync;
 pub mod task;

@@ -7,7 +7,7 @@
 //! Memory ordering: what happened before `unpark` is visible after the `park` that it ends.
 
 use crate::atomic::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Wakes the task or thread it was made in.
 #[derive(Clone)]
@@ -33,12 +33,76 @@ impl Unparker {
 }
 
 /// Waits until it is unparked, the deadline has passed, or for no reason.
+///
+/// # Panics
+///
+/// In debug builds, if a spin lock is held.
 pub(crate) fn park(deadline: Option<Instant>) {
+    crate::preempt::assert_may_sleep();
+    #[cfg(test)]
+    cancellation::strike();
     match deadline {
         None => thread::park(),
         #[cfg(loom)]
         Some(_) => thread::yield_now(),
         #[cfg(not(loom))]
         Some(deadline) => thread::park_timeout(deadline.saturating_duration_since(Instant::now())),
+    }
+}
+
+/// The deadline of a timeout that begins now; none if it lies beyond all clocks.
+pub(crate) fn deadline_after(timeout: Duration) -> Option<Instant> {
+    Instant::now().checked_add(timeout)
+}
+
+/// Has the deadline passed? In a model every deadline has, by the time somebody asks.
+pub(crate) fn has_passed(deadline: Option<Instant>) -> bool {
+    match deadline {
+        None => false,
+        #[cfg(loom)]
+        Some(_) => true,
+        #[cfg(not(loom))]
+        Some(deadline) => Instant::now() >= deadline,
+    }
+}
+
+/// A place in an operation that may never wait, where a task that has run for long enough gives way to others.
+#[inline]
+pub(crate) fn checkpoint() {}
+
+/// Does the task that runs here unwind?
+#[inline]
+pub(crate) fn panicking() -> bool {
+    std::thread::panicking()
+}
+
+/// In tests: unwinding out of [`park`], as a cancelled task does.
+#[cfg(test)]
+pub(crate) mod cancellation {
+    use std::cell::Cell;
+
+    thread_local! {
+        static NEXT: Cell<bool> = const { Cell::new(false) };
+    }
+
+    /// What a test's cancelled thread unwinds with.
+    pub(crate) struct Cancelled;
+
+    /// Runs `f`; its first `park` unwinds. Tells whether one did.
+    pub(crate) fn unwinds(f: impl FnOnce()) -> bool {
+        NEXT.set(true);
+        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(f));
+        NEXT.set(false);
+        match result {
+            Ok(()) => false,
+            Err(payload) if payload.is::<Cancelled>() => true,
+            Err(payload) => std::panic::resume_unwind(payload),
+        }
+    }
+
+    pub(super) fn strike() {
+        if NEXT.replace(false) {
+            std::panic::resume_unwind(Box::new(Cancelled));
+        }
     }
 }
