@@ -1,0 +1,94 @@
+//! The lock of the scheduler's own data: a few instructions long, taken with preemption off, never held over a switch.
+//!
+//! A waiter spins and, because the kernel may have taken the holder's core away, soon lets the kernel run another thread.
+//! Order of locks: a cpu's timers, then a cpu's run queue; never two of one kind, but for the run queues of two cpus in
+//! `cpu/balance.rs`, which are taken by rising index.
+
+use crate::atomic::{AtomicBool, Ordering, UnsafeCell, spin_loop, thread};
+use std::ops::{Deref, DerefMut};
+
+/// Rounds of spinning before the kernel is asked to run somebody else: about a microsecond, ten times what a holder needs.
+const SPINS: u32 = if cfg!(loom) { 1 } else { 64 };
+
+/// See the module's text.
+#[derive(Debug)]
+pub(crate) struct Spin<T> {
+    locked: AtomicBool,
+    value: UnsafeCell<T>,
+}
+
+// SAFETY: the value is reached only by the holder of the lock, so it is handed from thread to thread (`T: Send`).
+unsafe impl<T: Send> Sync for Spin<T> {}
+// SAFETY: as above.
+unsafe impl<T: Send> Send for Spin<T> {}
+
+impl<T> Spin<T> {
+    #[cfg(not(loom))]
+    pub(crate) const fn new(value: T) -> Spin<T> {
+        Spin { locked: AtomicBool::new(false), value: UnsafeCell::new(value) }
+    }
+
+    #[cfg(loom)]
+    pub(crate) fn new(value: T) -> Spin<T> {
+        Spin { locked: AtomicBool::new(false), value: UnsafeCell::new(value) }
+    }
+
+    #[inline]
+    pub(crate) fn lock(&self) -> SpinGuard<'_, T> {
+        if self.locked.swap(true, Ordering::Acquire) {
+            self.lock_slow();
+        }
+        SpinGuard { lock: self }
+    }
+
+    #[inline]
+    pub(crate) fn try_lock(&self) -> Option<SpinGuard<'_, T>> {
+        (!self.locked.load(Ordering::Relaxed) && !self.locked.swap(true, Ordering::Acquire))
+            .then_some(SpinGuard { lock: self })
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn lock_slow(&self) {
+        let mut round = 0;
+        loop {
+            while self.locked.load(Ordering::Relaxed) {
+                round += 1;
+                if round % SPINS == 0 { thread::yield_now() } else { spin_loop() }
+            }
+            if !self.locked.swap(true, Ordering::Acquire) {
+                return;
+            }
+        }
+    }
+}
+
+/// The lock is held as long as this lives.
+pub(crate) struct SpinGuard<'a, T> {
+    lock: &'a Spin<T>,
+}
+
+impl<T> Deref for SpinGuard<'_, T> {
+    type Target = T;
+
+    #[inline]
+    fn deref(&self) -> &T {
+        // SAFETY: this guard is the only way to the value while it lives, and it is borrowed.
+        self.lock.value.with(|value| unsafe { &*value })
+    }
+}
+
+impl<T> DerefMut for SpinGuard<'_, T> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut T {
+        // SAFETY: as above, and borrowed exclusively.
+        self.lock.value.with_mut(|value| unsafe { &mut *value })
+    }
+}
+
+impl<T> Drop for SpinGuard<'_, T> {
+    #[inline]
+    fn drop(&mut self) {
+        self.lock.locked.store(false, Ordering::Release);
+    }
+}
