@@ -8,7 +8,7 @@
 //!
 //! Nobody overtakes: who wants one permit waits behind who wants many, which therefore does not starve.
 
-use super::wait_queue::{Batch, Wait, WAITER, WaitQueue, Wake};
+use super::wait_queue::{Batch, WAITER, Wait, WaitQueue, Wake};
 use crate::atomic::Ordering;
 use crate::park::{checkpoint, deadline_after};
 use std::fmt;
@@ -188,7 +188,12 @@ impl Semaphore {
         let queue = self.queue.lock();
         let word = self.queue.word();
         // Those who waited may have gone and the fast paths be in use: not simply an addition.
-        let add = |now: u64| (now & PERMITS).checked_add(u64::from(permits)).filter(|&sum| sum <= PERMITS).map(|_| now + u64::from(permits));
+        let add = |now: u64| {
+            (now & PERMITS)
+                .checked_add(u64::from(permits))
+                .filter(|&sum| sum <= PERMITS)
+                .map(|_| now + u64::from(permits))
+        };
         let added = word.fetch_update(Ordering::Release, Ordering::Relaxed, add);
         drop(queue);
         self.serve();

@@ -265,6 +265,13 @@ impl<S> WaitQueue<S> {
         self.finish(&waiter, how.deadline, begin, withdrawn)
     }
 
+    /// Waits, as a waiter that has a claim of its own and a packet, and is in the queue. The lock is taken once more before the return.
+    pub(crate) fn finish_locked(&self, waiter: &Waiter<'_>, deadline: Option<Instant>) -> Wake {
+        let wake = self.finish(waiter, deadline, || (), |_| ());
+        drop(self.lock());
+        wake
+    }
+
     /// Waits, as a waiter that has a claim of its own and is in the queue.
     fn finish(
         &self,
@@ -386,24 +393,70 @@ impl<S> Locked<'_, S> {
     /// Takes the first waiter that can be woken out and claims it, with the message or the waiter's own. The caller unparks it once
     /// the lock is released.
     pub(crate) fn wake_front(&mut self, message: Option<usize>) -> Option<Unparker> {
-        self.wake_front_with(message, |_| ())
-    }
-
-    /// As [`Locked::wake_front`]; the waiter's packet is passed over when it is certain that it was this waker who woke it. Only
-    /// for waiters that take this lock again before they go.
-    pub(crate) fn wake_front_with(&mut self, message: Option<usize>, pass: impl FnOnce(*mut ())) -> Option<Unparker> {
         while !self.inner.list.front.is_null() {
             let front = self.inner.list.front;
             // SAFETY: linked, so alive until it is claimed or the lock released; a select's longer than that.
-            let (unparker, claim, packet, message) = unsafe {
+            let (unparker, claim, message) = unsafe {
                 let unparker = self.unlink(front);
-                ((unparker), (*front).claim, (*front).packet, message.unwrap_or((*front).message))
+                (unparker, (*front).claim, message.unwrap_or((*front).message))
             };
             // The last access: from here on the waiter may be gone.
             if claim.take(message) {
-                pass(packet);
                 return Some(unparker);
             }
+        }
+        None
+    }
+
+    /// As [`Locked::wake_front`], for waiters with this tag; the packet of whom it wakes is passed over. Only for waiters that take
+    /// this lock once more before they go.
+    pub(crate) fn wake_tagged(
+        &mut self,
+        tag: u32,
+        own: Option<&Claim>,
+        pass: impl FnOnce(*mut ()),
+    ) -> Option<Unparker> {
+        while let Some(waiter) = self.find(tag, own) {
+            // SAFETY: linked in this queue, so alive; and until the lock is released, as it takes it before it goes.
+            unsafe {
+                let unparker = self.unlink(waiter);
+                if (*waiter).claim.take((*waiter).message) {
+                    pass((*waiter).packet);
+                    return Some(unparker);
+                }
+            }
+        }
+        None
+    }
+
+    /// Is there a waiter with this tag that can be woken, other than those with the claim `own`?
+    pub(crate) fn has_tagged(&mut self, tag: u32, own: Option<&Claim>) -> bool {
+        while let Some(waiter) = self.find(tag, own) {
+            // SAFETY: linked in this queue, so alive.
+            unsafe {
+                if (*waiter).claim.message().is_none() {
+                    return true;
+                }
+                // It is about to go.
+                self.unlink(waiter);
+            }
+        }
+        false
+    }
+
+    fn find(&self, tag: u32, own: Option<&Claim>) -> Option<*const Waiter<'static>> {
+        let front = self.inner.list.front;
+        let mut waiter = front;
+        while !waiter.is_null() {
+            // SAFETY: linked, so alive.
+            let (found, next) = unsafe {
+                let other = own.is_none_or(|own| !ptr::eq(own, (*waiter).claim));
+                ((*waiter).tag == tag && other, (*waiter).links.with(|links| (*links).next))
+            };
+            if found {
+                return Some(waiter);
+            }
+            waiter = if next == front { ptr::null() } else { next };
         }
         None
     }
