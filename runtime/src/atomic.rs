@@ -2,6 +2,7 @@
 //! that ships. Everything that takes part in a protocol between threads imports from here.
 
 #[cfg(loom)]
+#[allow(unused_imports, reason = "the shim is whole, whatever of it is in use")]
 pub(crate) use loom::{
     cell::UnsafeCell,
     hint::spin_loop,
@@ -11,6 +12,7 @@ pub(crate) use loom::{
 };
 
 #[cfg(not(loom))]
+#[allow(unused_imports, reason = "the shim is whole, whatever of it is in use")]
 pub(crate) use std::{
     hint::spin_loop,
     sync::Arc,

@@ -11,6 +11,17 @@
 //! all receivers are gone, sends get their message back and what was not received is dropped. The errors are those of
 //! [`std::sync::mpsc`]. [`select!`](crate::select) waits for the first of several receives and sends.
 
+/// The same for each kind.
+macro_rules! each {
+    ($flavour:expr, $shared:pat => $body:expr) => {
+        match $flavour {
+            $crate::channel::Flavour::Unbounded($shared) => $body,
+            $crate::channel::Flavour::Bounded($shared) => $body,
+            $crate::channel::Flavour::Rendezvous($shared) => $body,
+        }
+    };
+}
+
 pub mod oneshot;
 mod queued;
 mod rendezvous;
@@ -22,13 +33,13 @@ mod storage;
 mod models;
 
 use crate::atomic::{Arc, AtomicUsize, Ordering};
-use crate::park::{checkpoint, deadline_after};
+use crate::park::deadline_after;
 use queued::Queued;
 use rendezvous::Rendezvous;
 use std::fmt;
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::time::{Duration, Instant};
-use storage::{Bounded, Storage, Unbounded};
+use storage::{Bounded, Unbounded};
 
 pub use oneshot::oneshot;
 pub use std::sync::mpsc::{RecvError, RecvTimeoutError, SendError, TryRecvError, TrySendError};
@@ -71,31 +82,30 @@ impl<T> fmt::Display for SendTimeoutError<T> {
 
 impl<T> std::error::Error for SendTimeoutError<T> {}
 
-struct Channel<T> {
-    flavour: Flavour<T>,
+/// A channel and how many hold each side of it.
+struct Shared<C> {
+    channel: C,
     senders: AtomicUsize,
     receivers: AtomicUsize,
 }
 
+/// Each kind has a type of its own, as the memory it takes and its fast paths differ much.
 enum Flavour<T> {
-    Queued(Queued<T>),
-    Rendezvous(Rendezvous<T>),
+    Unbounded(Arc<Shared<Queued<T, Unbounded<T>>>>),
+    Bounded(Arc<Shared<Queued<T, Bounded<T>>>>),
+    Rendezvous(Arc<Shared<Rendezvous<T>>>),
 }
 
 /// The sending side of a channel.
-pub struct Sender<T> {
-    channel: Arc<Channel<T>>,
-}
+pub struct Sender<T>(Flavour<T>);
 
 /// The receiving side of a channel.
-pub struct Receiver<T> {
-    channel: Arc<Channel<T>>,
-}
+pub struct Receiver<T>(Flavour<T>);
 
 // SAFETY: messages pass from thread to thread, by value; the channel's own state is made to be shared.
-unsafe impl<T: Send> Send for Channel<T> {}
+unsafe impl<T: Send> Send for Flavour<T> {}
 // SAFETY: as above.
-unsafe impl<T: Send> Sync for Channel<T> {}
+unsafe impl<T: Send> Sync for Flavour<T> {}
 
 impl<T> UnwindSafe for Sender<T> {}
 impl<T> RefUnwindSafe for Sender<T> {}
@@ -110,7 +120,7 @@ impl<T> RefUnwindSafe for Receiver<T> {}
 /// assert_eq!(receiver.iter().sum::<i32>(), 6);
 /// ```
 pub fn unbounded<T>() -> (Sender<T>, Receiver<T>) {
-    channel(Flavour::Queued(Queued::new(Storage::Unbounded(Unbounded::new()))))
+    ends(Flavour::Unbounded(share(Queued::new(Unbounded::new()))))
 }
 
 /// A channel for `capacity` messages, for which it takes the memory at once; with a capacity of 0 every send meets a receive.
@@ -127,30 +137,45 @@ pub fn unbounded<T>() -> (Sender<T>, Receiver<T>) {
 /// # Panics
 /// As `Vec::with_capacity`, if the address space has no room for so many messages.
 pub fn bounded<T>(capacity: usize) -> (Sender<T>, Receiver<T>) {
-    channel(match capacity {
-        0 => Flavour::Rendezvous(Rendezvous::new()),
-        capacity => Flavour::Queued(Queued::new(Storage::Bounded(Bounded::new(capacity)))),
+    ends(match capacity {
+        0 => Flavour::Rendezvous(share(Rendezvous::new())),
+        capacity => Flavour::Bounded(share(Queued::new(Bounded::new(capacity)))),
     })
 }
 
-fn channel<T>(flavour: Flavour<T>) -> (Sender<T>, Receiver<T>) {
-    let (senders, receivers) = (AtomicUsize::new(1), AtomicUsize::new(1));
-    let channel = Arc::new(Channel { flavour, senders, receivers });
-    (Sender { channel: channel.clone() }, Receiver { channel })
+/// Held once on each side.
+fn share<C>(channel: C) -> Arc<Shared<C>> {
+    Arc::new(Shared { channel, senders: AtomicUsize::new(1), receivers: AtomicUsize::new(1) })
 }
 
-impl<T> Channel<T> {
-    fn len(&self) -> usize {
-        match &self.flavour {
-            Flavour::Queued(queued) => queued.storage().len(),
-            Flavour::Rendezvous(_) => 0,
+fn ends<T>(flavour: Flavour<T>) -> (Sender<T>, Receiver<T>) {
+    (Sender(flavour.again()), Receiver(flavour))
+}
+
+impl<T> Flavour<T> {
+    /// The same channel; counted by the caller.
+    fn again(&self) -> Flavour<T> {
+        match self {
+            Flavour::Unbounded(shared) => Flavour::Unbounded(shared.clone()),
+            Flavour::Bounded(shared) => Flavour::Bounded(shared.clone()),
+            Flavour::Rendezvous(shared) => Flavour::Rendezvous(shared.clone()),
         }
     }
 
+    fn len(&self) -> usize {
+        each!(self, shared => shared.channel.len())
+    }
+
     fn capacity(&self) -> Option<usize> {
-        match &self.flavour {
-            Flavour::Queued(queued) => queued.storage().capacity(),
-            Flavour::Rendezvous(_) => Some(0),
+        each!(self, shared => shared.channel.capacity())
+    }
+
+    fn same(&self, other: &Flavour<T>) -> bool {
+        match (self, other) {
+            (Flavour::Unbounded(one), Flavour::Unbounded(other)) => Arc::ptr_eq(one, other),
+            (Flavour::Bounded(one), Flavour::Bounded(other)) => Arc::ptr_eq(one, other),
+            (Flavour::Rendezvous(one), Flavour::Rendezvous(other)) => Arc::ptr_eq(one, other),
+            _ => false,
         }
     }
 }
@@ -175,10 +200,7 @@ impl<T> Sender<T> {
     /// The channel is full (a rendezvous: nobody waits to receive), or all receivers are gone; the message is in the error.
     #[inline]
     pub fn try_send(&self, message: T) -> Result<(), TrySendError<T>> {
-        match &self.channel.flavour {
-            Flavour::Queued(queued) => queued.try_send(message),
-            Flavour::Rendezvous(rendezvous) => rendezvous.try_send(message),
-        }
+        each!(&self.0, shared => shared.channel.try_send(message))
     }
 
     /// Sends a message, waiting for some time at most.
@@ -199,21 +221,12 @@ impl<T> Sender<T> {
 
     #[inline]
     fn send_waiting(&self, message: T, deadline: impl FnOnce() -> Option<Instant>) -> Result<(), TrySendError<T>> {
-        match &self.channel.flavour {
-            Flavour::Queued(queued) => {
-                checkpoint();
-                match queued.try_send(message) {
-                    Err(TrySendError::Full(message)) => queued.send_slow(message, deadline()),
-                    done => done,
-                }
-            }
-            Flavour::Rendezvous(rendezvous) => rendezvous.send(message, deadline()),
-        }
+        each!(&self.0, shared => shared.channel.send(message, deadline))
     }
 
     /// How many messages are in the channel now.
     pub fn len(&self) -> usize {
-        self.channel.len()
+        self.0.len()
     }
 
     /// Is no message in the channel now?
@@ -228,12 +241,12 @@ impl<T> Sender<T> {
 
     /// For how many messages it has room; `None`: any number.
     pub fn capacity(&self) -> Option<usize> {
-        self.channel.capacity()
+        self.0.capacity()
     }
 
     /// Is it the same channel?
     pub fn same_channel(&self, other: &Sender<T>) -> bool {
-        std::ptr::eq(&*self.channel, &*other.channel)
+        self.0.same(&other.0)
     }
 }
 
@@ -260,10 +273,7 @@ impl<T> Receiver<T> {
     /// The channel is empty, and perhaps all senders gone.
     #[inline]
     pub fn try_recv(&self) -> Result<T, TryRecvError> {
-        match &self.channel.flavour {
-            Flavour::Queued(queued) => queued.try_recv(),
-            Flavour::Rendezvous(rendezvous) => rendezvous.try_recv(),
-        }
+        each!(&self.0, shared => shared.channel.try_recv())
     }
 
     /// Waits for a message for some time.
@@ -284,17 +294,7 @@ impl<T> Receiver<T> {
 
     #[inline]
     fn recv_waiting(&self, deadline: impl FnOnce() -> Option<Instant>) -> Result<T, RecvTimeoutError> {
-        match &self.channel.flavour {
-            Flavour::Queued(queued) => {
-                checkpoint();
-                match queued.try_recv() {
-                    Ok(message) => Ok(message),
-                    Err(TryRecvError::Empty) => queued.recv_slow(deadline()),
-                    Err(TryRecvError::Disconnected) => Err(RecvTimeoutError::Disconnected),
-                }
-            }
-            Flavour::Rendezvous(rendezvous) => rendezvous.recv(deadline()),
-        }
+        each!(&self.0, shared => shared.channel.recv(deadline))
     }
 
     /// All messages from now on, waiting for each; ends when all senders are gone.
@@ -309,7 +309,7 @@ impl<T> Receiver<T> {
 
     /// How many messages are in the channel now.
     pub fn len(&self) -> usize {
-        self.channel.len()
+        self.0.len()
     }
 
     /// Is no message in the channel now?
@@ -324,49 +324,47 @@ impl<T> Receiver<T> {
 
     /// For how many messages it has room; `None`: any number.
     pub fn capacity(&self) -> Option<usize> {
-        self.channel.capacity()
+        self.0.capacity()
     }
 
     /// Is it the same channel?
     pub fn same_channel(&self, other: &Receiver<T>) -> bool {
-        std::ptr::eq(&*self.channel, &*other.channel)
+        self.0.same(&other.0)
     }
 }
 
 impl<T> Clone for Sender<T> {
     fn clone(&self) -> Sender<T> {
-        self.channel.senders.fetch_add(1, Ordering::Relaxed);
-        Sender { channel: self.channel.clone() }
+        each!(&self.0, shared => shared.senders.fetch_add(1, Ordering::Relaxed));
+        Sender(self.0.again())
     }
 }
 
 impl<T> Clone for Receiver<T> {
     fn clone(&self) -> Receiver<T> {
-        self.channel.receivers.fetch_add(1, Ordering::Relaxed);
-        Receiver { channel: self.channel.clone() }
+        each!(&self.0, shared => shared.receivers.fetch_add(1, Ordering::Relaxed));
+        Receiver(self.0.again())
     }
 }
 
 impl<T> Drop for Sender<T> {
     fn drop(&mut self) {
-        // All that the senders did comes before the closing.
-        if self.channel.senders.fetch_sub(1, Ordering::AcqRel) == 1 {
-            match &self.channel.flavour {
-                Flavour::Queued(queued) => queued.close_senders(),
-                Flavour::Rendezvous(rendezvous) => rendezvous.close_senders(),
+        each!(&self.0, shared => {
+            // All that the senders did comes before the closing.
+            if shared.senders.fetch_sub(1, Ordering::AcqRel) == 1 {
+                shared.channel.close_senders();
             }
-        }
+        });
     }
 }
 
 impl<T> Drop for Receiver<T> {
     fn drop(&mut self) {
-        if self.channel.receivers.fetch_sub(1, Ordering::AcqRel) == 1 {
-            match &self.channel.flavour {
-                Flavour::Queued(queued) => queued.close_receivers(),
-                Flavour::Rendezvous(rendezvous) => rendezvous.close_receivers(),
+        each!(&self.0, shared => {
+            if shared.receivers.fetch_sub(1, Ordering::AcqRel) == 1 {
+                shared.channel.close_receivers();
             }
-        }
+        });
     }
 }
 

@@ -21,7 +21,8 @@
 use super::storage::Storage;
 use crate::atomic::{Ordering, fence};
 use crate::park::{checkpoint, has_passed};
-use crate::sync::wait_queue::{Locked, Wait, WaitQueue, Waiter, Wake};
+use crate::sync::wait_queue::{Wait, WaitQueue, Waiter, Wake};
+use std::marker::PhantomData;
 use std::sync::mpsc::{RecvTimeoutError, TryRecvError, TrySendError};
 use std::time::Instant;
 
@@ -29,19 +30,44 @@ use std::time::Instant;
 const SENDERS_GONE: u64 = 1;
 const RECEIVERS_GONE: u64 = 2;
 
-pub(super) struct Queued<T> {
-    storage: Storage<T>,
+pub(super) struct Queued<T, S> {
+    storage: S,
     items: WaitQueue,
     room: WaitQueue,
+    message: PhantomData<T>,
 }
 
-impl<T> Queued<T> {
-    pub(super) fn new(storage: Storage<T>) -> Queued<T> {
-        Queued { storage, items: WaitQueue::new(0, ()), room: WaitQueue::new(0, ()) }
+impl<T, S: Storage<T>> Queued<T, S> {
+    pub(super) fn new(storage: S) -> Queued<T, S> {
+        Queued { storage, items: WaitQueue::new(0, ()), room: WaitQueue::new(0, ()), message: PhantomData }
     }
 
-    pub(super) fn storage(&self) -> &Storage<T> {
-        &self.storage
+    pub(super) fn len(&self) -> usize {
+        self.storage.len()
+    }
+
+    pub(super) fn capacity(&self) -> Option<usize> {
+        self.storage.capacity()
+    }
+
+    /// `Err(Full)`: not before the deadline, which is asked for only if it must wait.
+    #[inline]
+    pub(super) fn send(&self, value: T, deadline: impl FnOnce() -> Option<Instant>) -> Result<(), TrySendError<T>> {
+        checkpoint();
+        match self.try_send(value) {
+            Err(TrySendError::Full(value)) => self.send_slow(value, deadline()),
+            done => done,
+        }
+    }
+
+    #[inline]
+    pub(super) fn recv(&self, deadline: impl FnOnce() -> Option<Instant>) -> Result<T, RecvTimeoutError> {
+        checkpoint();
+        match self.try_recv() {
+            Ok(value) => Ok(value),
+            Err(TryRecvError::Empty) => self.recv_slow(deadline()),
+            Err(TryRecvError::Disconnected) => Err(RecvTimeoutError::Disconnected),
+        }
     }
 
     #[inline]
@@ -80,16 +106,15 @@ impl<T> Queued<T> {
     #[inline]
     fn pop(&self) -> Option<T> {
         let value = self.storage.pop()?;
-        if self.storage.is_bounded() {
+        if S::BOUNDED {
             self.room.wake_one();
         }
         Some(value)
     }
 
-    /// `Err(Full)`: not before the deadline.
     #[cold]
     #[inline(never)]
-    pub(super) fn send_slow(&self, mut value: T, deadline: Option<Instant>) -> Result<(), TrySendError<T>> {
+    fn send_slow(&self, mut value: T, deadline: Option<Instant>) -> Result<(), TrySendError<T>> {
         loop {
             checkpoint();
             value = match self.try_send(value) {
@@ -104,7 +129,7 @@ impl<T> Queued<T> {
 
     #[cold]
     #[inline(never)]
-    pub(super) fn recv_slow(&self, deadline: Option<Instant>) -> Result<T, RecvTimeoutError> {
+    fn recv_slow(&self, deadline: Option<Instant>) -> Result<T, RecvTimeoutError> {
         loop {
             checkpoint();
             match self.try_recv() {
@@ -177,7 +202,7 @@ impl<T> Queued<T> {
     /// # Safety
     /// As [`Locked::link`].
     pub(super) unsafe fn link(&self, waiter: &Waiter<'_>, receiver: bool) -> bool {
-        let mut queue: Locked<'_, ()> = self.side(receiver).lock();
+        let mut queue = self.side(receiver).lock();
         // SAFETY: the caller's promise.
         let word = unsafe { queue.link(waiter, false) };
         let must_wait = if receiver { self.no_items(word) } else { self.no_room() };
@@ -196,14 +221,12 @@ impl<T> Queued<T> {
         self.side(receiver).wake_one();
     }
 
-    fn side(&self, receiver: bool) -> &WaitQueue {
-        if receiver { &self.items } else { &self.room }
+    /// A select was woken for this queue: what it was woken for is in the storage, if nobody took it.
+    pub(super) fn in_hand(&self) -> bool {
+        false
     }
 
-    /// How many receivers and senders wait now.
-    #[cfg(test)]
-    pub(super) fn waiting(&self) -> (u64, u64) {
-        let count = |queue: &WaitQueue| queue.word().load(Ordering::Relaxed) / WAITER;
-        (count(&self.items), count(&self.room))
+    fn side(&self, receiver: bool) -> &WaitQueue {
+        if receiver { &self.items } else { &self.room }
     }
 }

@@ -69,13 +69,21 @@ impl<T> Rendezvous<T> {
         Rendezvous { queue: WaitQueue::new(0, ()), message: std::marker::PhantomData }
     }
 
+    pub(super) fn len(&self) -> usize {
+        0
+    }
+
+    pub(super) fn capacity(&self) -> Option<usize> {
+        Some(0)
+    }
+
     /// Puts a message into the hands of a receiver that waits.
     fn give(&self, queue: &mut Locked<'_, ()>, value: T) -> Result<crate::park::Unparker, TrySendError<T>> {
         if self.has(RECEIVERS_GONE) {
             return Err(TrySendError::Disconnected(value));
         }
         let mut value = Some(value);
-        let woken = queue.wake_tagged(RECEIVER, None, |packet| {
+        let woken = queue.wake_tagged(RECEIVER, |packet| {
             // SAFETY: a receiver's packet in this channel; we claimed it and hold the lock.
             unsafe { Packet::<T>::from_erased(packet).put(value.take().unwrap_unchecked()) };
         });
@@ -89,7 +97,7 @@ impl<T> Rendezvous<T> {
     /// Takes a message out of the hands of a sender that waits.
     fn take(&self, queue: &mut Locked<'_, ()>) -> Result<(T, crate::park::Unparker), TryRecvError> {
         let mut value = None;
-        let woken = queue.wake_tagged(SENDER, None, |packet| {
+        let woken = queue.wake_tagged(SENDER, |packet| {
             // SAFETY: a sender's packet in this channel; we claimed it and hold the lock.
             value = unsafe { Packet::<T>::from_erased(packet).take() };
         });
@@ -114,7 +122,7 @@ impl<T> Rendezvous<T> {
     }
 
     /// `Err(Full)`: nobody took it before the deadline.
-    pub(super) fn send(&self, value: T, deadline: Option<Instant>) -> Result<(), TrySendError<T>> {
+    pub(super) fn send(&self, value: T, deadline: impl FnOnce() -> Option<Instant>) -> Result<(), TrySendError<T>> {
         checkpoint();
         let packet = Packet::new(None);
         let claim = Claim::new();
@@ -133,7 +141,7 @@ impl<T> Rendezvous<T> {
                 }
             }
         }
-        let wake = self.queue.finish_locked(&waiter, deadline);
+        let wake = self.queue.finish_locked(&waiter, deadline());
         // SAFETY: out of the queue, and the lock was taken since.
         match (unsafe { packet.take() }, wake) {
             (None, _) => Ok(()),
@@ -142,7 +150,7 @@ impl<T> Rendezvous<T> {
         }
     }
 
-    pub(super) fn recv(&self, deadline: Option<Instant>) -> Result<T, RecvTimeoutError> {
+    pub(super) fn recv(&self, deadline: impl FnOnce() -> Option<Instant>) -> Result<T, RecvTimeoutError> {
         checkpoint();
         let packet = Packet::<T>::new(None);
         let claim = Claim::new();
@@ -160,7 +168,7 @@ impl<T> Rendezvous<T> {
                 }
             }
         }
-        let wake = self.queue.finish_locked(&waiter, deadline);
+        let wake = self.queue.finish_locked(&waiter, deadline());
         // SAFETY: out of the queue, and the lock was taken since.
         match (unsafe { packet.take() }, wake) {
             (Some(value), _) => Ok(value),
@@ -195,10 +203,10 @@ impl<T> Rendezvous<T> {
     ///
     /// # Safety
     /// As [`Locked::link`]; the packet is of this channel's type.
-    pub(super) unsafe fn link(&self, waiter: &Waiter<'_>, claim: &Claim, receiver: bool) -> bool {
+    pub(super) unsafe fn link(&self, waiter: &Waiter<'_>, receiver: bool) -> bool {
         let (other, gone) = if receiver { (SENDER, SENDERS_GONE) } else { (RECEIVER, RECEIVERS_GONE) };
         let mut queue = self.queue.lock();
-        if self.has(gone) || queue.has_tagged(other, Some(claim)) {
+        if self.has(gone) || queue.has_tagged(other, waiter) {
             return true;
         }
         // SAFETY: the caller's promise.
@@ -206,7 +214,15 @@ impl<T> Rendezvous<T> {
         false
     }
 
-    pub(super) fn withdraw(&self, waiter: &Waiter<'_>) {
+    pub(super) fn withdraw(&self, waiter: &Waiter<'_>, _receiver: bool) {
         self.queue.withdraw(waiter);
+    }
+
+    /// What was put into the hands of a select goes with it.
+    pub(super) fn pass_on(&self, _receiver: bool) {}
+
+    /// A select was woken for this queue: its message passed from hand to hand, or the other side is gone.
+    pub(super) fn in_hand(&self) -> bool {
+        true
     }
 }

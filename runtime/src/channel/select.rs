@@ -15,7 +15,7 @@
 //! The arms are named by the macro, which is all of the public interface; the rest is public for its sake.
 
 use super::rendezvous::Packet;
-use super::{Flavour, Receiver, RecvError, SendError, Sender, TryRecvError, TrySendError};
+use super::{Receiver, RecvError, SendError, Sender, TryRecvError, TrySendError};
 use crate::park::{checkpoint, deadline_after};
 use crate::sync::wait_queue::{Claim, Waiter};
 use std::cell::{Cell, UnsafeCell};
@@ -35,7 +35,7 @@ trait Operation {
     ///
     /// # Safety
     /// As `Locked::link`.
-    unsafe fn link(&self, waiter: &Waiter<'_>, claim: &Claim) -> bool;
+    unsafe fn link(&self, waiter: &Waiter<'_>) -> bool;
 
     fn withdraw(&self, waiter: &Waiter<'_>);
 
@@ -105,37 +105,26 @@ impl<T> Operation for RecvArm<'_, T> {
         true
     }
 
-    unsafe fn link(&self, waiter: &Waiter<'_>, claim: &Claim) -> bool {
-        match &self.receiver.channel.flavour {
-            // SAFETY: the caller's promise.
-            Flavour::Queued(queued) => unsafe { queued.link(waiter, true) },
-            // SAFETY: as above; the packet is for messages of this channel.
-            Flavour::Rendezvous(rendezvous) => unsafe { rendezvous.link(waiter, claim, true) },
-        }
+    unsafe fn link(&self, waiter: &Waiter<'_>) -> bool {
+        // SAFETY: the caller's promise; the packet is for messages of this channel.
+        each!(&self.receiver.0, shared => unsafe { shared.channel.link(waiter, true) })
     }
 
     fn withdraw(&self, waiter: &Waiter<'_>) {
-        match &self.receiver.channel.flavour {
-            Flavour::Queued(queued) => queued.withdraw(waiter, true),
-            Flavour::Rendezvous(rendezvous) => rendezvous.withdraw(waiter),
-        }
+        each!(&self.receiver.0, shared => shared.channel.withdraw(waiter, true));
     }
 
     fn complete(&self) -> bool {
-        match &self.receiver.channel.flavour {
-            Flavour::Queued(_) => self.attempt(),
-            Flavour::Rendezvous(_) => {
-                // SAFETY: out of the queue, whose lock was taken since.
-                let message = unsafe { self.packet.take() };
-                self.done(message.ok_or(TryRecvError::Disconnected))
-            }
+        if !each!(&self.receiver.0, shared => shared.channel.in_hand()) {
+            return self.attempt();
         }
+        // SAFETY: out of the queue, whose lock was taken since.
+        let message = unsafe { self.packet.take() };
+        self.done(message.ok_or(TryRecvError::Disconnected))
     }
 
     fn pass_on(&self) {
-        if let Flavour::Queued(queued) = &self.receiver.channel.flavour {
-            queued.pass_on(true);
-        }
+        each!(&self.receiver.0, shared => shared.channel.pass_on(true));
     }
 }
 
@@ -187,51 +176,38 @@ impl<T> Operation for SendArm<'_, T> {
         false
     }
 
-    unsafe fn link(&self, waiter: &Waiter<'_>, claim: &Claim) -> bool {
-        match &self.sender.channel.flavour {
-            // SAFETY: the caller's promise.
-            Flavour::Queued(queued) => unsafe { queued.link(waiter, false) },
-            Flavour::Rendezvous(rendezvous) => {
-                if let Some(message) = self.message() {
-                    // SAFETY: the waiter is in no queue yet.
-                    unsafe { self.packet.put(message) };
-                }
-                // SAFETY: the caller's promise; the packet holds a message of this channel.
-                unsafe { rendezvous.link(waiter, claim, false) }
-            }
+    unsafe fn link(&self, waiter: &Waiter<'_>) -> bool {
+        if each!(&self.sender.0, shared => shared.channel.in_hand())
+            && let Some(message) = self.message()
+        {
+            // SAFETY: the waiter is in no queue yet.
+            unsafe { self.packet.put(message) };
         }
+        // SAFETY: the caller's promise; the packet holds a message of this channel.
+        each!(&self.sender.0, shared => unsafe { shared.channel.link(waiter, false) })
     }
 
     fn withdraw(&self, waiter: &Waiter<'_>) {
-        match &self.sender.channel.flavour {
-            Flavour::Queued(queued) => queued.withdraw(waiter, false),
-            Flavour::Rendezvous(rendezvous) => {
-                rendezvous.withdraw(waiter);
-                // SAFETY: out of the queue, whose lock was taken since; the message's cell as in `message`.
-                unsafe {
-                    if let Some(message) = self.packet.take() {
-                        *self.message.get() = Some(message);
-                    }
-                }
+        each!(&self.sender.0, shared => shared.channel.withdraw(waiter, false));
+        // SAFETY: out of the queue, whose lock was taken since; the message's cell as in `message`.
+        unsafe {
+            if let Some(message) = self.packet.take() {
+                *self.message.get() = Some(message);
             }
         }
     }
 
     fn complete(&self) -> bool {
-        match &self.sender.channel.flavour {
-            Flavour::Queued(_) => self.attempt(),
-            Flavour::Rendezvous(_) => {
-                let result = self.message().map_or(Ok(()), |message| Err(SendError(message)));
-                self.result.set(Some(result));
-                true
-            }
+        if !each!(&self.sender.0, shared => shared.channel.in_hand()) {
+            return self.attempt();
         }
+        let result = self.message().map_or(Ok(()), |message| Err(SendError(message)));
+        self.result.set(Some(result));
+        true
     }
 
     fn pass_on(&self) {
-        if let Flavour::Queued(queued) = &self.sender.channel.flavour {
-            queued.pass_on(false);
-        }
+        each!(&self.sender.0, shared => shared.channel.pass_on(false));
     }
 }
 
@@ -281,7 +257,7 @@ pub fn wait<const N: usize>(arms: [Arm<'_>; N], patience: Patience) {
             std::array::from_fn(|i| Waiter::new(&claim, i, u32::from(arms[i].0.is_receiver()), arms[i].0.packet()));
         let mut linked = Linked { arms: &arms, waiters: &waiters, claim: &claim, armed: true };
         // SAFETY: `linked` withdraws all waiters when it goes, and goes before they do.
-        let ready = (first..N).chain(0..first).any(|i| unsafe { arms[i].0.link(&waiters[i], &claim) });
+        let ready = (first..N).chain(0..first).any(|i| unsafe { arms[i].0.link(&waiters[i]) });
         let message = if ready { None } else { claim.wait(deadline) };
         let message = message.or_else(|| claim.abort().err());
         linked.armed = false;

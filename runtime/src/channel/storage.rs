@@ -158,60 +158,76 @@ mod real {
 
 pub(crate) use real::{Bounded, Unbounded};
 
-pub(crate) enum Storage<T> {
-    Unbounded(Unbounded<T>),
-    Bounded(Bounded<T>),
+/// What a channel needs of either.
+pub(crate) trait Storage<T> {
+    /// May a push fail, and so a sender wait?
+    const BOUNDED: bool;
+
+    fn push(&self, value: T) -> Result<(), T>;
+    fn pop(&self) -> Option<T>;
+    fn len(&self) -> usize;
+    fn is_empty(&self) -> bool;
+    fn is_full(&self) -> bool;
+    fn capacity(&self) -> Option<usize>;
 }
 
-impl<T> Storage<T> {
+impl<T> Storage<T> for Unbounded<T> {
+    const BOUNDED: bool = false;
+
     #[inline]
-    pub(crate) fn push(&self, value: T) -> Result<(), T> {
-        match self {
-            Storage::Unbounded(queue) => {
-                queue.push(value);
-                Ok(())
-            }
-            Storage::Bounded(queue) => queue.push(value),
-        }
+    fn push(&self, value: T) -> Result<(), T> {
+        self.push(value);
+        Ok(())
     }
 
     #[inline]
-    pub(crate) fn pop(&self) -> Option<T> {
-        match self {
-            Storage::Unbounded(queue) => queue.pop(),
-            Storage::Bounded(queue) => queue.pop(),
-        }
+    fn pop(&self) -> Option<T> {
+        self.pop()
     }
 
-    pub(crate) fn len(&self) -> usize {
-        match self {
-            Storage::Unbounded(queue) => queue.len(),
-            Storage::Bounded(queue) => queue.len(),
-        }
+    fn len(&self) -> usize {
+        self.len()
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        match self {
-            Storage::Unbounded(queue) => queue.is_empty(),
-            Storage::Bounded(queue) => queue.is_empty(),
-        }
+    fn is_empty(&self) -> bool {
+        self.is_empty()
     }
 
-    pub(crate) fn is_full(&self) -> bool {
-        match self {
-            Storage::Unbounded(_) => false,
-            Storage::Bounded(queue) => queue.is_full(),
-        }
+    fn is_full(&self) -> bool {
+        false
     }
 
-    pub(crate) fn capacity(&self) -> Option<usize> {
-        match self {
-            Storage::Unbounded(_) => None,
-            Storage::Bounded(queue) => Some(queue.capacity()),
-        }
+    fn capacity(&self) -> Option<usize> {
+        None
+    }
+}
+
+impl<T> Storage<T> for Bounded<T> {
+    const BOUNDED: bool = true;
+
+    #[inline]
+    fn push(&self, value: T) -> Result<(), T> {
+        self.push(value)
     }
 
-    pub(crate) fn is_bounded(&self) -> bool {
-        matches!(self, Storage::Bounded(_))
+    #[inline]
+    fn pop(&self) -> Option<T> {
+        self.pop()
+    }
+
+    fn len(&self) -> usize {
+        self.len()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.is_empty()
+    }
+
+    fn is_full(&self) -> bool {
+        self.is_full()
+    }
+
+    fn capacity(&self) -> Option<usize> {
+        Some(self.capacity())
     }
 }

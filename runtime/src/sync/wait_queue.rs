@@ -410,13 +410,8 @@ impl<S> Locked<'_, S> {
 
     /// As [`Locked::wake_front`], for waiters with this tag; the packet of whom it wakes is passed over. Only for waiters that take
     /// this lock once more before they go.
-    pub(crate) fn wake_tagged(
-        &mut self,
-        tag: u32,
-        own: Option<&Claim>,
-        pass: impl FnOnce(*mut ()),
-    ) -> Option<Unparker> {
-        while let Some(waiter) = self.find(tag, own) {
+    pub(crate) fn wake_tagged(&mut self, tag: u32, pass: impl FnOnce(*mut ())) -> Option<Unparker> {
+        while let Some(waiter) = self.find(tag, ptr::null()) {
             // SAFETY: linked in this queue, so alive; and until the lock is released, as it takes it before it goes.
             unsafe {
                 let unparker = self.unlink(waiter);
@@ -429,9 +424,9 @@ impl<S> Locked<'_, S> {
         None
     }
 
-    /// Is there a waiter with this tag that can be woken, other than those with the claim `own`?
-    pub(crate) fn has_tagged(&mut self, tag: u32, own: Option<&Claim>) -> bool {
-        while let Some(waiter) = self.find(tag, own) {
+    /// Is there a waiter with this tag that can be woken, other than those of the select that `own` belongs to?
+    pub(crate) fn has_tagged(&mut self, tag: u32, own: &Waiter<'_>) -> bool {
+        while let Some(waiter) = self.find(tag, own.claim) {
             // SAFETY: linked in this queue, so alive.
             unsafe {
                 if (*waiter).claim.message().is_none() {
@@ -444,13 +439,13 @@ impl<S> Locked<'_, S> {
         false
     }
 
-    fn find(&self, tag: u32, own: Option<&Claim>) -> Option<*const Waiter<'static>> {
+    fn find(&self, tag: u32, own: *const Claim) -> Option<*const Waiter<'static>> {
         let front = self.inner.list.front;
         let mut waiter = front;
         while !waiter.is_null() {
             // SAFETY: linked, so alive.
             let (found, next) = unsafe {
-                let other = own.is_none_or(|own| !ptr::eq(own, (*waiter).claim));
+                let other = !ptr::eq(own, (*waiter).claim);
                 ((*waiter).tag == tag && other, (*waiter).links.with(|links| (*links).next))
             };
             if found {
