@@ -81,8 +81,13 @@ pub(crate) fn panicking() -> bool {
 pub(crate) mod cancellation {
     use std::cell::Cell;
 
+    #[cfg(not(loom))]
     thread_local! {
         static NEXT: Cell<bool> = const { Cell::new(false) };
+    }
+    #[cfg(loom)]
+    loom::thread_local! {
+        static NEXT: Cell<bool> = Cell::new(false);
     }
 
     /// What a test's cancelled thread unwinds with.
@@ -90,9 +95,9 @@ pub(crate) mod cancellation {
 
     /// Runs `f`; its first `park` unwinds. Tells whether one did.
     pub(crate) fn unwinds(f: impl FnOnce()) -> bool {
-        NEXT.set(true);
+        NEXT.with(|next| next.set(true));
         let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(f));
-        NEXT.set(false);
+        NEXT.with(|next| next.set(false));
         match result {
             Ok(()) => false,
             Err(payload) if payload.is::<Cancelled>() => true,
@@ -101,7 +106,7 @@ pub(crate) mod cancellation {
     }
 
     pub(super) fn strike() {
-        if NEXT.replace(false) {
+        if NEXT.with(|next| next.replace(false)) {
             std::panic::resume_unwind(Box::new(Cancelled));
         }
     }

@@ -7,6 +7,8 @@
 //! A task that is cancelled while it waits leaves its queue, and what it was woken for goes to the next.
 
 mod condvar;
+#[cfg(all(loom, test))]
+mod models;
 mod mutex;
 mod poison;
 mod semaphore;
