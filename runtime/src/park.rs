@@ -39,7 +39,7 @@ impl Unparker {
 /// In debug builds, if a spin lock is held.
 pub(crate) fn park(deadline: Option<Instant>) {
     crate::preempt::assert_may_sleep();
-    #[cfg(test)]
+    #[cfg(all(test, not(loom)))]
     cancellation::strike();
     match deadline {
         None => thread::park(),
@@ -77,27 +77,22 @@ pub(crate) fn panicking() -> bool {
 }
 
 /// In tests: unwinding out of [`park`], as a cancelled task does.
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 pub(crate) mod cancellation {
     use std::cell::Cell;
 
-    #[cfg(not(loom))]
     thread_local! {
         static NEXT: Cell<bool> = const { Cell::new(false) };
     }
-    #[cfg(loom)]
-    loom::thread_local! {
-        static NEXT: Cell<bool> = Cell::new(false);
-    }
 
     /// What a test's cancelled thread unwinds with.
-    pub(crate) struct Cancelled;
+    struct Cancelled;
 
     /// Runs `f`; its first `park` unwinds. Tells whether one did.
     pub(crate) fn unwinds(f: impl FnOnce()) -> bool {
-        NEXT.with(|next| next.set(true));
+        NEXT.set(true);
         let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(f));
-        NEXT.with(|next| next.set(false));
+        NEXT.set(false);
         match result {
             Ok(()) => false,
             Err(payload) if payload.is::<Cancelled>() => true,
@@ -106,8 +101,30 @@ pub(crate) mod cancellation {
     }
 
     pub(super) fn strike() {
-        if NEXT.with(|next| next.replace(false)) {
+        if NEXT.replace(false) {
             std::panic::resume_unwind(Box::new(Cancelled));
         }
+    }
+}
+
+/// In models nothing really unwinds, as all threads of a model share one count of panics: a queue that is told so acts as if, and
+/// reports that the deadline passed.
+#[cfg(all(test, loom))]
+pub(crate) mod cancellation {
+    use std::cell::Cell;
+
+    loom::thread_local! {
+        static NEXT: Cell<bool> = Cell::new(false);
+    }
+
+    /// Runs `f`; its first wait, which must have a deadline, ends as by unwinding. Tells whether one did.
+    pub(crate) fn unwinds(f: impl FnOnce()) -> bool {
+        NEXT.with(|next| next.set(true));
+        f();
+        !NEXT.with(|next| next.replace(false))
+    }
+
+    pub(crate) fn strikes() -> bool {
+        NEXT.with(|next| next.replace(false))
     }
 }

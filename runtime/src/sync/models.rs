@@ -6,7 +6,6 @@ use crate::park::cancellation::unwinds;
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::thread;
-use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
 /// Preemptions a run may have: bugs show with two or three; without a bound spin locks take for ever.
@@ -23,9 +22,8 @@ fn some_time() -> Option<Instant> {
     Some(Instant::now())
 }
 
-/// A model's threads share one count of panics: one that unwinds makes others poison what they hold.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+    mutex.lock().unwrap()
 }
 
 const HAPPENED: u64 = 1;
@@ -82,7 +80,7 @@ fn an_unwinding_waiter_passes_its_wake_up_on() {
         let queue = Arc::new(WaitQueue::new(0, ()));
         let cancelled = {
             let queue = queue.clone();
-            thread::spawn(move || _ = unwinds(|| _ = wait_for_it(&queue, None)))
+            thread::spawn(move || _ = unwinds(|| _ = wait_for_it(&queue, some_time())))
         };
         let waiter = {
             let queue = queue.clone();
@@ -171,7 +169,7 @@ fn who_unwinds_waiting_for_a_mutex_does_not_keep_others_from_it() {
         };
         let cancelled = {
             let mutex = mutex.clone();
-            thread::spawn(move || unwinds(|| *lock(&mutex) += 1))
+            thread::spawn(move || unwinds(|| _ = mutex.lock_until(Instant::now()).map(|mut value| *value += 1)))
         };
         drop(lock(&mutex));
         patient.join().unwrap();
@@ -230,7 +228,7 @@ fn permits_of_who_unwinds_are_not_lost() {
         let semaphore = Arc::new(Semaphore::new(0));
         let cancelled = {
             let semaphore = semaphore.clone();
-            thread::spawn(move || _ = unwinds(|| drop(semaphore.acquire())))
+            thread::spawn(move || _ = unwinds(|| drop(semaphore.acquire_until(Instant::now()))))
         };
         let other = {
             let semaphore = semaphore.clone();
@@ -262,25 +260,22 @@ fn a_notification_after_the_condition_is_not_missed() {
 fn a_notification_is_not_lost_with_who_unwinds() {
     model(|| {
         let pair = Arc::new((Mutex::new(false), Condvar::new()));
-        let wait = |pair: &(Mutex<bool>, Condvar)| {
-            let mut guard = lock(&pair.0);
-            while !*guard {
-                guard = pair.1.wait(guard).unwrap_or_else(PoisonError::into_inner);
-            }
-        };
         let cancelled = {
             let pair = pair.clone();
-            thread::spawn(move || _ = unwinds(|| wait(&pair)))
+            thread::spawn(move || {
+                let guard = pair.0.lock().unwrap();
+                if !*guard {
+                    assert!(unwinds(|| drop(pair.1.wait_timeout(guard, Duration::ZERO))));
+                }
+            })
         };
         let waiter = {
             let pair = pair.clone();
-            thread::spawn(move || wait(&pair))
+            thread::spawn(move || drop(pair.1.wait_while(pair.0.lock().unwrap(), |ready| !*ready).unwrap()))
         };
-        *lock(&pair.0) = true;
+        *pair.0.lock().unwrap() = true;
         pair.1.notify_one();
-        // If the cancelled one was past its only wait, it took the notification and was content: as a careful user would pass it on.
         cancelled.join().unwrap();
-        pair.1.notify_one();
         waiter.join().unwrap();
     });
 }

@@ -91,7 +91,7 @@ impl Semaphore {
     /// Takes `permits` of them if so many are free and nobody waits.
     #[inline]
     pub fn try_acquire_many(&self, permits: u32) -> Option<SemaphorePermit<'_>> {
-        self.try_take(permits).then_some(SemaphorePermit { semaphore: self, permits })
+        self.try_take(permits).then(|| SemaphorePermit { semaphore: self, permits })
     }
 
     /// Waits for one permit for some time. `None`: in vain.
@@ -107,13 +107,13 @@ impl Semaphore {
     /// Waits for `permits` of them for some time. `None`: in vain.
     pub fn acquire_many_timeout(&self, permits: u32, timeout: Duration) -> Option<SemaphorePermit<'_>> {
         let taken = self.try_take(permits) || self.take_slow(permits, deadline_after(timeout));
-        taken.then_some(SemaphorePermit { semaphore: self, permits })
+        taken.then(|| SemaphorePermit { semaphore: self, permits })
     }
 
     /// Waits for `permits` of them until some time. `None`: in vain.
     pub fn acquire_many_until(&self, permits: u32, deadline: Instant) -> Option<SemaphorePermit<'_>> {
         let taken = self.try_take(permits) || self.take_slow(permits, Some(deadline));
-        taken.then_some(SemaphorePermit { semaphore: self, permits })
+        taken.then(|| SemaphorePermit { semaphore: self, permits })
     }
 
     /// How many are free now.

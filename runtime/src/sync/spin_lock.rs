@@ -9,7 +9,9 @@
 //!
 //! [`Mutex`]: super::Mutex
 
-use crate::atomic::{AtomicU32, Ordering, UnsafeCell, spin_loop};
+use crate::atomic::UnsafeCell;
+#[cfg(not(loom))]
+use crate::atomic::{AtomicU32, Ordering, spin_loop};
 use crate::preempt::{self, PreemptGuard};
 use std::fmt;
 use std::ops::{Deref, DerefMut};
@@ -17,7 +19,7 @@ use std::ops::{Deref, DerefMut};
 /// So many looks at the lock before the kernel is asked to run something else: sections are some tens of nanoseconds long, a
 /// look takes about as long as one, and a switch of kernel threads as long as some hundred.
 #[cfg(not(loom))]
-const SPINS: u32 = 200;
+const LOOKS: u32 = 200;
 
 /// A mutual exclusion lock that is waited for by spinning; whoever holds it is not preempted.
 ///
@@ -29,10 +31,88 @@ const SPINS: u32 = 200;
 /// assert_eq!(*HITS.lock(), 1);
 /// ```
 pub struct SpinLock<T: ?Sized> {
-    /// 1 while it is held.
-    held: AtomicU32,
+    held: Held,
     /// Whoever set `held` may touch it.
     value: UnsafeCell<T>,
+}
+
+/// 1 while the lock is held.
+#[cfg(not(loom))]
+struct Held(AtomicU32);
+
+/// Lets go when it is dropped.
+#[cfg(not(loom))]
+struct Holding<'a>(&'a Held);
+
+#[cfg(not(loom))]
+impl Held {
+    const fn new() -> Held {
+        Held(AtomicU32::new(0))
+    }
+
+    #[inline]
+    fn take(&self) -> Holding<'_> {
+        if !self.set() {
+            self.take_slow();
+        }
+        Holding(self)
+    }
+
+    #[inline]
+    fn try_take(&self) -> Option<Holding<'_>> {
+        self.set().then(|| Holding(self))
+    }
+
+    #[inline]
+    fn set(&self) -> bool {
+        self.0.compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed).is_ok()
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn take_slow(&self) {
+        let mut looks = 0;
+        while !self.set() {
+            // Looks at the line without taking it from the holder.
+            while self.0.load(Ordering::Relaxed) != 0 {
+                spin_loop();
+                looks += 1;
+                if looks % LOOKS == 0 {
+                    std::thread::yield_now();
+                }
+            }
+        }
+    }
+}
+
+#[cfg(not(loom))]
+impl Drop for Holding<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        self.0.0.store(0, Ordering::Release);
+    }
+}
+
+/// In models a lock that blocks: spinning threads would take turns for ever.
+#[cfg(loom)]
+struct Held(loom::sync::Mutex<()>);
+
+#[cfg(loom)]
+struct Holding<'a>(#[expect(dead_code)] loom::sync::MutexGuard<'a, ()>);
+
+#[cfg(loom)]
+impl Held {
+    fn new() -> Held {
+        Held(loom::sync::Mutex::new(()))
+    }
+
+    fn take(&self) -> Holding<'_> {
+        Holding(self.0.lock().unwrap())
+    }
+
+    fn try_take(&self) -> Option<Holding<'_>> {
+        self.0.try_lock().ok().map(Holding)
+    }
 }
 
 // SAFETY: the value is reached by one thread at a time.
@@ -44,7 +124,9 @@ unsafe impl<T: ?Sized + Send> Sync for SpinLock<T> {}
 #[must_use = "the lock is released when this is dropped"]
 pub struct SpinLockGuard<'a, T: ?Sized> {
     lock: &'a SpinLock<T>,
-    /// Dropped after the lock is released, and makes the guard `!Send`.
+    /// Dropped before preemption is allowed again.
+    _holding: Holding<'a>,
+    /// Makes the guard `!Send`.
     _preempt: PreemptGuard,
 }
 
@@ -55,7 +137,7 @@ impl<T> SpinLock<T> {
     const_fn! {
         /// A lock that nobody holds.
         pub fn new(value: T) -> SpinLock<T> {
-            SpinLock { held: AtomicU32::new(0), value: UnsafeCell::new(value) }
+            SpinLock { held: Held::new(), value: UnsafeCell::new(value) }
         }
     }
 
@@ -73,10 +155,7 @@ impl<T: ?Sized> SpinLock<T> {
     #[cfg_attr(debug_assertions, track_caller)]
     pub fn lock(&self) -> SpinLockGuard<'_, T> {
         let preempt = preempt::disable();
-        if !self.try_take() {
-            self.lock_slow();
-        }
-        SpinLockGuard { lock: self, _preempt: preempt }
+        SpinLockGuard { lock: self, _holding: self.held.take(), _preempt: preempt }
     }
 
     /// Takes the lock if it is free.
@@ -84,35 +163,8 @@ impl<T: ?Sized> SpinLock<T> {
     #[cfg_attr(debug_assertions, track_caller)]
     pub fn try_lock(&self) -> Option<SpinLockGuard<'_, T>> {
         let preempt = preempt::disable();
-        self.try_take().then_some(SpinLockGuard { lock: self, _preempt: preempt })
-    }
-
-    #[inline]
-    fn try_take(&self) -> bool {
-        self.held.compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed).is_ok()
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn lock_slow(&self) {
-        #[cfg(not(loom))]
-        let mut spins = 0;
-        loop {
-            // Looks at the line without taking it from the holder.
-            while self.held.load(Ordering::Relaxed) != 0 {
-                spin_loop();
-                #[cfg(not(loom))]
-                {
-                    spins += 1;
-                    if spins % SPINS == 0 {
-                        std::thread::yield_now();
-                    }
-                }
-            }
-            if self.try_take() {
-                return;
-            }
-        }
+        let holding = self.held.try_take()?;
+        Some(SpinLockGuard { lock: self, _holding: holding, _preempt: preempt })
     }
 
     /// The value, as nobody shares the lock.
@@ -137,13 +189,6 @@ impl<T: ?Sized> DerefMut for SpinLockGuard<'_, T> {
     fn deref_mut(&mut self) -> &mut T {
         // SAFETY: the guard holds the lock.
         self.lock.value.with_mut(|value| unsafe { &mut *value })
-    }
-}
-
-impl<T: ?Sized> Drop for SpinLockGuard<'_, T> {
-    #[inline]
-    fn drop(&mut self) {
-        self.lock.held.store(0, Ordering::Release);
     }
 }
 

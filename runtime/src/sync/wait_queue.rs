@@ -282,6 +282,11 @@ impl<S> WaitQueue<S> {
     ) -> Wake {
         let unwinding = Unwinding { queue: self, waiter, withdrawn };
         begin();
+        #[cfg(all(test, loom))]
+        if crate::park::cancellation::strikes() {
+            drop(unwinding);
+            return Wake::TimedOut;
+        }
         let woken = waiter.claim.wait(deadline);
         std::mem::forget(unwinding);
         match woken.or_else(|| self.withdraw(waiter)) {
