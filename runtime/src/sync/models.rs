@@ -1,7 +1,7 @@
 //! The protocols of the wait queue and of the locks on it, in all their interleavings.
 
 use super::wait_queue::{Wait, WaitQueue, Wake};
-use super::{Condvar, Mutex, MutexGuard, Semaphore};
+use super::{Barrier, Condvar, Mutex, MutexGuard, OnceLock, RwLock, Semaphore, WaitGroup};
 use crate::park::cancellation::unwinds;
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicUsize, Ordering};
@@ -294,5 +294,94 @@ fn a_condition_waited_for_until_some_time_leaves_nobody_behind() {
         pair.1.notify_all();
         waiter.join().unwrap();
         assert_eq!(*pair.0.lock().unwrap(), 0);
+    });
+}
+
+#[test]
+fn a_rwlock_excludes_writers_and_hands_over() {
+    model(|| {
+        let lock = Arc::new(RwLock::new(0));
+        let writer = {
+            let lock = lock.clone();
+            thread::spawn(move || *lock.write().unwrap() += 1)
+        };
+        let reader = {
+            let lock = lock.clone();
+            thread::spawn(move || *lock.read().unwrap())
+        };
+        *lock.write().unwrap() += 1;
+        assert!(reader.join().unwrap() <= 2);
+        writer.join().unwrap();
+        assert_eq!(*lock.read().unwrap(), 2);
+    });
+}
+
+/// The writer that may give up or unwind stands between two readers.
+#[test]
+fn a_writer_that_gives_up_does_not_keep_readers_from_a_rwlock() {
+    for unwinding in [false, true] {
+        model(move || {
+            let lock = Arc::new(RwLock::new(0));
+            let writer = {
+                let lock = lock.clone();
+                let write = move || lock.write_until(Instant::now()).map(|mut value| *value += 1).is_ok();
+                thread::spawn(move || if unwinding { unwinds(|| _ = write()) } else { write() })
+            };
+            let reader = {
+                let lock = lock.clone();
+                thread::spawn(move || drop(lock.read().unwrap()))
+            };
+            drop(lock.read().unwrap());
+            reader.join().unwrap();
+            writer.join().unwrap();
+            assert!(lock.try_write().is_ok());
+        });
+    }
+}
+
+#[test]
+fn a_barrier_opens_for_two_or_for_nobody() {
+    model(|| {
+        let barrier = Arc::new(Barrier::new(2));
+        let impatient = {
+            let barrier = barrier.clone();
+            thread::spawn(move || barrier.wait_until(Instant::now()))
+        };
+        let one = barrier.wait_until(Instant::now());
+        let other = impatient.join().unwrap();
+        let leaders = [one, other].iter().flatten().filter(|result| result.is_leader()).count();
+        assert_eq!((one.is_some(), leaders), (other.is_some(), usize::from(one.is_some())));
+    });
+}
+
+#[test]
+fn a_once_is_done_once_and_seen_by_all() {
+    model(|| {
+        let lock = Arc::new(OnceLock::new());
+        let others: Vec<_> = (1..3)
+            .map(|n| {
+                let lock = lock.clone();
+                thread::spawn(move || *lock.get_or_init(|| n))
+            })
+            .collect();
+        let seen = *lock.wait();
+        others.into_iter().for_each(|other| assert_eq!(other.join().unwrap(), seen));
+    });
+}
+
+#[test]
+fn a_group_is_waited_for() {
+    model(|| {
+        let (group, done) = (WaitGroup::new(), Arc::new(AtomicUsize::new(0)));
+        let part = {
+            let (part, done) = (group.clone(), done.clone());
+            thread::spawn(move || {
+                done.store(1, Ordering::Relaxed);
+                drop(part);
+            })
+        };
+        group.wait();
+        assert_eq!(done.load(Ordering::Relaxed), 1);
+        part.join().unwrap();
     });
 }
