@@ -4,9 +4,13 @@
 //! and calls [`park`]. As with `std::thread::park`, a wake-up that comes first is kept (one, not several), and `park` may return
 //! without one: callers look at their own condition in a loop.
 //!
+//! In a cancelled task `park` unwinds. Whoever waits leaves nothing behind on its stack that a waker could come across.
+//!
 //! Memory ordering: what happened before `unpark` is visible after the `park` that it ends.
 
 use crate::atomic::thread;
+#[cfg(not(loom))]
+use crate::task::task::TaskRef;
 use std::time::{Duration, Instant};
 
 /// Wakes the task or thread it was made in.
@@ -15,18 +19,26 @@ pub(crate) struct Unparker(Who);
 
 #[derive(Clone)]
 enum Who {
+    #[cfg(not(loom))]
+    Task(TaskRef),
     Thread(thread::Thread),
 }
 
 impl Unparker {
     /// Of the task that runs here, else of the kernel thread.
     pub(crate) fn current() -> Unparker {
+        #[cfg(not(loom))]
+        if let Some(task) = crate::cpu::current() {
+            return Unparker(Who::Task(task));
+        }
         Unparker(Who::Thread(thread::current()))
     }
 
     /// Ends the wait, or the next one.
     pub(crate) fn unpark(&self) {
         match &self.0 {
+            #[cfg(not(loom))]
+            Who::Task(task) => task.unpark(),
             Who::Thread(thread) => thread.unpark(),
         }
     }
@@ -35,18 +47,33 @@ impl Unparker {
 /// Waits until it is unparked, the deadline has passed, or for no reason.
 ///
 /// # Panics
-///
-/// In debug builds, if a spin lock is held.
+/// Unwinds in a cancelled task. In debug builds, if a spin lock is held.
 pub(crate) fn park(deadline: Option<Instant>) {
     crate::preempt::assert_may_sleep();
     #[cfg(all(test, not(loom)))]
     cancellation::strike();
+    #[cfg(not(loom))]
+    if crate::cpu::current_task().is_some() {
+        return crate::cpu::suspend::park(deadline);
+    }
     match deadline {
         None => thread::park(),
         #[cfg(loom)]
         Some(_) => thread::yield_now(),
         #[cfg(not(loom))]
         Some(deadline) => thread::park_timeout(deadline.saturating_duration_since(Instant::now())),
+    }
+}
+
+/// Lets other tasks of this cpu run, if it is their turn.
+///
+/// # Panics
+/// Unwinds in a cancelled task.
+#[cfg(not(loom))]
+#[inline]
+pub(crate) fn yield_now() {
+    if !crate::cpu::suspend::yield_now() {
+        thread::yield_now();
     }
 }
 

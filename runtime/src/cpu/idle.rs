@@ -1,5 +1,6 @@
 //! A cpu with nothing in its queue: it looks at timers and sockets, pulls from other cpus, and then sleeps in its poller.
 
+use super::queue::task_of;
 use super::wake::{ASLEEP, AWAKE, SPINNING};
 use super::{Cpu, count};
 use crate::atomic::{Ordering, fence};
@@ -7,7 +8,7 @@ use crate::clock::{monotonic, sched_clock};
 use crate::runtime::Shared;
 use crate::sched::{Enqueue, EntityRef};
 use polling::Events;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Nanoseconds between looks at timers and sockets while there is always something to run: what a wake-up by them may be late.
 /// A look costs about 0.3 us with sockets.
@@ -20,10 +21,10 @@ impl Cpu {
     /// The next task to run; None at the runtime's end.
     pub(super) fn find(&self, shared: &Shared, events: &mut Events) -> Option<EntityRef> {
         loop {
-            if let Some(picked) = self.pick() {
+            if let Some(picked) = self.pick(shared) {
                 return Some(picked);
             }
-            self.look(shared, events);
+            self.look();
             if self.queued.load(Ordering::Relaxed) > 0 || shared.pull(self) {
                 continue;
             }
@@ -35,7 +36,7 @@ impl Cpu {
     }
 
     /// Wakes the tasks whose time has come, or whose sockets are ready.
-    pub(super) fn look(&self, shared: &Shared, events: &mut Events) {
+    pub(super) fn look(&self) {
         let mut wait = LOOK_NS;
         let due = self.timer_due.load(Ordering::Relaxed);
         if due != u64::MAX {
@@ -44,9 +45,6 @@ impl Cpu {
                 self.fire(now);
             }
             wait = self.timer_due.load(Ordering::Relaxed).saturating_sub(now).min(LOOK_NS);
-        }
-        if shared.has_sockets(self) {
-            self.poll(shared, events, Some(Duration::ZERO));
         }
         self.own.look.set(sched_clock() + wait);
     }
@@ -82,7 +80,7 @@ impl Cpu {
                 let due = self.timer_due.load(Ordering::Relaxed);
                 let timeout = (due != u64::MAX).then(|| Duration::from_nanos(due.saturating_sub(monotonic())));
                 let before = sched_clock();
-                self.poll(shared, events, timeout);
+                self.poll(events, timeout);
                 count(&self.stats.sleeps, 1);
                 count(&self.stats.idle, sched_clock().saturating_sub(before));
             }
@@ -91,54 +89,57 @@ impl Cpu {
         shared.sleepers.fetch_sub(1, Ordering::Relaxed);
     }
 
-    fn poll(&self, shared: &Shared, events: &mut Events, timeout: Option<Duration>) {
+    fn poll(&self, events: &mut Events, timeout: Option<Duration>) {
         events.clear();
         match self.poller.wait(events, timeout) {
-            Ok(_) => events.iter().for_each(|event| shared.socket_event(event)),
+            Ok(_) => (),
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => (),
             Err(error) => panic!("waiting for sockets: {error}"),
         }
     }
 }
 
+/// Tasks that an idle cpu takes at once, and never more than half of what may move: Linux moves 32 at most.
+const PULL: usize = 32;
+
 impl Shared {
-    /// Moves work from a busier cpu to one that has none. True if something came.
+    /// Something waits on another cpu that this one may take.
+    fn something_to_pull(&self, to: &Cpu) -> bool {
+        self.cpus.iter().any(|cpu| cpu.index != to.index && cpu.movable.load(Ordering::Relaxed) != 0)
+    }
+
+    /// Moves work from the cpu that has most to one that has none. True if something came, or may come at once.
     fn pull(&self, to: &Cpu) -> bool {
         let n = self.cpus.len();
-        let busiest = (1..n)
-            .map(|step| &self.cpus[(to.index as usize + step) % n])
-            .max_by_key(|cpu| cpu.queued.load(Ordering::Relaxed))
-            .filter(|cpu| cpu.queued.load(Ordering::Relaxed) > 0);
-        let Some(from) = busiest else { return false };
-        let mut got = [None; PULL];
-        let mut n = 0;
-        {
-            let now = sched_clock();
-            let Some(mut rq) = from.rq.try_lock() else { return true };
-            let most = (rq.nr_queued().div_ceil(2) as usize).min(PULL);
-            while n < most {
-                // SAFETY: queued entities are those of live tasks.
-                let Some(entity) = rq.steal(|entity| self.may_move(unsafe { super::worker::task_of(entity) }), now) else { break };
-                got[n] = Some(entity);
-                n += 1;
-            }
-            from.note_queued(&rq);
+        let others = (1..n).map(|step| &self.cpus[(to.index as usize + step) % n]);
+        let Some(from) = others.max_by_key(|cpu| cpu.movable.load(Ordering::Relaxed)) else { return false };
+        if from.movable.load(Ordering::Relaxed) == 0 {
+            return false;
         }
+        let mut stolen = [None; PULL];
         let now = sched_clock();
-        let mut rq = to.rq.lock();
-        for entity in got.into_iter().flatten() {
-            // SAFETY: as above; off its queue, so this cpu's alone.
-            let task = unsafe { super::worker::task_of(entity) };
+        {
+            let Some(mut queue) = from.queue.try_lock() else { return true };
+            let most = (queue.movable().div_ceil(2) as usize).min(PULL);
+            for place in &mut stolen[..most] {
+                *place = queue.steal(self, now);
+            }
+            from.note(&queue);
+        }
+        let mut queue = to.queue.lock();
+        let mut came = 0;
+        for entity in stolen.into_iter().flatten() {
+            // SAFETY: of a live task, and off its queue.
+            let task = unsafe { task_of(entity) };
             task.cpu.store(to.index, Ordering::Relaxed);
             count(&task.stats.migrations, 1);
-            rq.enqueue(entity, Enqueue::Migrated, now);
+            // SAFETY: stolen, so this cpu's to queue.
+            unsafe { queue.enqueue(self, task, Enqueue::Migrated, now) };
+            came += 1;
         }
-        to.note_queued(&rq);
-        count(&to.stats.steals, u64::from(n > 0));
-        count(&to.stats.migrations, n as u64);
-        n > 0
+        to.note(&queue);
+        count(&to.stats.steals, u64::from(came > 0));
+        count(&to.stats.migrations, came);
+        came > 0
     }
 }
-
-/// Tasks that an idle cpu takes at once, and never more than half of what waits: Linux moves 32 at most.
-const PULL: usize = 32;

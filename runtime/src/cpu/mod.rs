@@ -5,6 +5,7 @@
 //! idle.rs      nothing to run: look for work elsewhere, then sleep in the poller
 //! wake.rs      queueing a task on a cpu, and waking the cpu if it sleeps
 //! timers.rs    deadlines
+//! suspend.rs   what a task itself does to yield and to wait
 //! ```
 //!
 //! # Sleeping and waking
@@ -14,17 +15,20 @@
 //! least one sees what the other wrote (Dekker). Whoever moves `sleep` from ASLEEP to AWAKE owes the poller a notification.
 
 pub(crate) mod idle;
+pub(crate) mod queue;
+pub(crate) mod suspend;
 pub(crate) mod timers;
 pub(crate) mod wake;
 pub(crate) mod worker;
 
 use crate::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use crate::runtime::Shared;
 use crate::sched::RunQueue;
 use crate::spin::Spin;
+use crate::task::id::IdRange;
 use crate::task::stack::StackCache;
 use crate::task::task::{Resumer, TaskRef, TaskStruct};
 use polling::Poller;
+use queue::Queue;
 use std::cell::{Cell, RefCell};
 use std::ptr::NonNull;
 use timers::Timers;
@@ -35,9 +39,11 @@ pub(crate) struct Cpu {
     pub(crate) index: u32,
     /// The processor it is pinned to, if it is.
     pub(crate) processor: Option<u32>,
-    pub(crate) rq: Spin<RunQueue>,
+    pub(crate) queue: Spin<Queue>,
     /// Tasks in the queue, beside the one that runs: written under the queue's lock, read without it as a hint.
     pub(crate) queued: AtomicU32,
+    /// Those among them that another cpu may take; likewise.
+    pub(crate) movable: AtomicU32,
     pub(crate) sleep: AtomicU32,
     /// Somebody better than the running task is in the queue.
     pub(crate) need_resched: AtomicBool,
@@ -55,6 +61,7 @@ pub(crate) struct Own {
     pub(crate) current: Cell<Option<NonNull<TaskStruct>>>,
     pub(crate) resumer: Cell<Option<NonNull<Resumer>>>,
     pub(crate) stacks: RefCell<StackCache>,
+    pub(crate) ids: RefCell<IdRange<TaskStruct>>,
     /// When the running task's time is over, by the scheduler's clock.
     pub(crate) slice_end: Cell<u64>,
     /// When the loop looks at timers and sockets next, by the scheduler's clock.
@@ -117,11 +124,18 @@ pub(crate) fn current() -> Option<TaskRef> {
 }
 
 impl Cpu {
-    pub(crate) fn new(index: u32, processor: Option<u32>, rq: RunQueue, stacks: StackCache) -> std::io::Result<Cpu> {
+    pub(crate) fn new(
+        index: u32,
+        processor: Option<u32>,
+        rq: RunQueue,
+        stacks: StackCache,
+        ids: IdRange<TaskStruct>,
+    ) -> std::io::Result<Cpu> {
         Ok(Cpu {
             index,
             processor,
-            rq: Spin::new(rq),
+            queue: Spin::new(Queue::new(rq)),
+            movable: AtomicU32::new(0),
             queued: AtomicU32::new(0),
             sleep: AtomicU32::new(wake::AWAKE),
             need_resched: AtomicBool::new(false),
@@ -132,6 +146,7 @@ impl Cpu {
                 current: Cell::new(None),
                 resumer: Cell::new(None),
                 stacks: RefCell::new(stacks),
+                ids: RefCell::new(ids),
                 slice_end: Cell::new(u64::MAX),
                 look: Cell::new(0),
             },

@@ -1,16 +1,16 @@
 //! Queueing a task on a cpu, and waking the cpu if it sleeps. See the module above for the protocol.
 
+use super::queue::Queue;
 use super::{Cpu, count, this_cpu};
-use crate::atomic::{AtomicU32, Ordering, fence};
+use crate::atomic::{Ordering, fence};
 use crate::clock::sched_clock;
 use crate::runtime::Shared;
-use crate::sched::{Enqueue, EntityRef, RunQueue};
-use crate::task::state::Phase;
+use crate::sched::Enqueue;
 use crate::task::task::TaskStruct;
 
 /// `Cpu::sleep`: the cpu runs, or will look at its queue before it sleeps.
 pub(crate) const AWAKE: u32 = 0;
-/// It looks around before it sleeps: whoever queues something says so by AWAKE, and need not notify.
+/// It looks around before it sleeps, so nobody need notify it.
 pub(crate) const SPINNING: u32 = 1;
 /// It sleeps in its poller, or is about to.
 pub(crate) const ASLEEP: u32 = 2;
@@ -20,7 +20,7 @@ impl TaskStruct {
     #[inline]
     pub(crate) fn unpark(&self) {
         if self.state.wake() {
-            // SAFETY: PARKED became READY here, so this is the one that queues it; only it touches the entity now.
+            // SAFETY: PARKED became READY here, so this is the one that queues it.
             unsafe { enqueue(self, Enqueue::Wakeup) };
         }
     }
@@ -39,30 +39,30 @@ impl TaskStruct {
 /// # Safety
 /// The task is on no queue, and the caller alone may queue it. It may have run and died when this returns.
 pub(crate) unsafe fn enqueue(task: &TaskStruct, why: Enqueue) {
-    // SAFETY: the runtime lives as long as a task of it.
+    // SAFETY: the runtime lives as long as a task of it, and as the cpus that run here.
     let shared = unsafe { task.shared.as_ref() };
     let here = this_cpu().filter(|cpu| shared.owns(cpu));
-    let home = &shared.cpus[task.cpu.load(Ordering::Relaxed) as usize];
-    let target = if shared.may_move(task) { shared.place(task, home, here, why) } else { home };
-    task.cpu.store(target.index, Ordering::Relaxed);
+    let target = &shared.cpus[task.cpu.load(Ordering::Relaxed) as usize];
     let now = sched_clock();
     task.stats.ready_since.store(now, Ordering::Relaxed);
-    let (preempt, queued) = {
-        let mut rq = target.rq.lock();
-        // SAFETY: an entity of a live task, that is on no queue.
-        let preempt = rq.enqueue(unsafe { EntityRef::new(&task.entity) }, why, now);
-        (preempt, target.note_queued(&rq))
-    };
+    let preempt;
+    let movable;
+    {
+        let mut queue = target.queue.lock();
+        // SAFETY: by this function's contract.
+        preempt = unsafe { queue.enqueue(shared, task, why, now) };
+        target.note(&queue);
+        movable = queue.movable();
+    }
     if let Some(here) = here {
-        count(if matches!(why, Enqueue::New) { &here.stats.spawned } else { &here.stats.wakeups }, 1);
+        count(if why == Enqueue::New { &here.stats.spawned } else { &here.stats.wakeups }, 1);
     }
     if preempt {
         target.need_resched.store(true, Ordering::Relaxed);
     }
     if here.is_some_and(|here| here.index == target.index) {
         // The running task goes on for a while: what waits behind it may be run by a cpu that has nothing to do.
-        if shared.cpus.len() > 1 && queued > 0 && shared.may_be_pulled(why) {
-            fence(Ordering::SeqCst);
+        if movable != 0 && shared.cpus.len() > 1 {
             shared.wake_an_idle_cpu(target.index);
         }
     } else {
@@ -71,12 +71,11 @@ pub(crate) unsafe fn enqueue(task: &TaskStruct, why: Enqueue) {
 }
 
 impl Cpu {
-    /// Writes down how many tasks wait in the queue. The lock is held.
+    /// Writes down what waits in the queue. The lock is held.
     #[inline]
-    pub(crate) fn note_queued(&self, rq: &RunQueue) -> u32 {
-        let queued = rq.nr_queued();
-        self.queued.store(queued, Ordering::Relaxed);
-        queued
+    pub(crate) fn note(&self, queue: &Queue) {
+        self.queued.store(queue.nr_queued(), Ordering::Relaxed);
+        self.movable.store(queue.movable(), Ordering::Relaxed);
     }
 
     /// After something was queued or told: the cpu looks at it.
@@ -99,8 +98,9 @@ impl Cpu {
 }
 
 impl Shared {
-    /// Wakes one cpu that sleeps, so that it pulls. At most one looks for work at a time: it wakes the next when it finds some.
+    /// Wakes one cpu that sleeps, so that it takes some of what waits. One that looks around already will see it.
     fn wake_an_idle_cpu(&self, from: u32) {
+        fence(Ordering::SeqCst);
         if self.sleepers.load(Ordering::Relaxed) == 0 {
             return;
         }

@@ -3,13 +3,15 @@
 //! What a task leaves for (`Leave`) is done here, on the thread's own stack: only now is its context saved, and another cpu may
 //! run it as soon as it is queued or PARKED. All moves of the run queue for one switch are made under one hold of its lock.
 
-use super::{Cpu, count, set_this_cpu};
+use super::queue::{Queue, task_of};
+use super::{Cpu, count, set_this_cpu, this_cpu};
 use crate::atomic::Ordering;
 use crate::clock::sched_clock;
 use crate::runtime::Shared;
 use crate::sched::{Enqueue, EntityRef, Leaving};
-use crate::task::task::{Context, Joiner, Leave, TaskRef, TaskStruct};
-use corosensei::CoroutineResult;
+use crate::task::stack::StackError;
+use crate::task::task::{Context, Joiner, Leave, Resumer, TaskRef, TaskStruct};
+use corosensei::{Coroutine, CoroutineResult};
 use polling::Events;
 use std::ptr::NonNull;
 
@@ -26,30 +28,21 @@ pub(crate) fn main(cpu: &Cpu, shared: &Shared) {
                 None => break,
             },
         };
-        next = cpu.switch_to(picked);
+        next = cpu.switch_to(shared, picked);
         if sched_clock() >= cpu.own.look.get() {
-            cpu.look(shared, &mut events);
+            cpu.look();
         }
     }
     set_this_cpu(None);
 }
 
-/// The task an entity is part of.
-///
-/// # Safety
-/// The entity is a task's, and the task is alive.
-pub(crate) unsafe fn task_of<'a>(entity: EntityRef) -> &'a TaskStruct {
-    // SAFETY: the entity is a task's first field.
-    unsafe { entity.as_ptr().cast::<TaskStruct>().as_ref() }
-}
-
 impl Cpu {
     /// Runs the task that the queue picked until it leaves its stack. Returns what the queue picked next.
-    fn switch_to(&self, picked: EntityRef) -> Option<EntityRef> {
+    fn switch_to(&self, shared: &Shared, picked: EntityRef) -> Option<EntityRef> {
         // SAFETY: what the run queue picks is a task's entity, alive until this cpu has seen its end.
         let task: &TaskStruct = unsafe { task_of(picked) };
         if !task.state.pick() {
-            return self.leave_stopped();
+            return self.leave_stopped(shared);
         }
         // SAFETY: this cpu picked the task, so its context is this cpu's.
         let context = task.context.with_mut(|context| unsafe { &mut *context });
@@ -60,7 +53,7 @@ impl Cpu {
             }
             None => match self.first_run(task) {
                 Some(made) => context.insert(made),
-                None => return self.end(task),
+                None => return self.end(shared, task),
             },
         };
         self.own.current.set(Some(NonNull::from(task)));
@@ -70,40 +63,65 @@ impl Cpu {
         let left = context.resume(());
         self.own.current.set(None);
         match left {
-            CoroutineResult::Yield(Leave::Yield) => self.leave_to_yield(task),
-            CoroutineResult::Yield(Leave::Park) => self.leave_to_park(task),
-            CoroutineResult::Return(()) => self.end(task),
+            CoroutineResult::Yield(Leave::Yield) => self.leave_to_yield(shared, task),
+            CoroutineResult::Yield(Leave::Park) => self.leave_to_park(shared, task),
+            CoroutineResult::Return(()) => self.end(shared, task),
         }
     }
 
+    /// Gives a task that has not run yet its stack.
     #[inline]
-    fn leave_to_yield(&self, task: &TaskStruct) -> Option<EntityRef> {
-        task.state.yielded();
-        let now = sched_clock();
-        task.stats.ready_since.store(now, Ordering::Relaxed);
-        let mut rq = self.rq.lock();
-        let next = rq.yield_current(now);
-        self.picked(&rq, next, now)
+    fn first_run(&self, task: &TaskStruct) -> Option<Context> {
+        let stack = match self.own.stacks.borrow_mut().take(task.stack_size) {
+            Ok(stack) => stack,
+            Err(error) => {
+                no_stack(task, &error);
+                return None;
+            }
+        };
+        let this = NonNull::from(task);
+        Some(Coroutine::with_stack(stack, move |resumer: &Resumer, ()| {
+            // SAFETY: the task lives until its end, which comes after this.
+            let task = unsafe { this.as_ref() };
+            let resumer = NonNull::from(resumer);
+            // SAFETY: the running task's own.
+            task.resumer.with_mut(|place| unsafe { *place = Some(resumer) });
+            if let Some(cpu) = this_cpu() {
+                cpu.own.resumer.set(Some(resumer));
+            }
+            // SAFETY: the cpu picked it, and it runs once.
+            unsafe { task.run() };
+        }))
     }
 
     #[inline]
-    fn leave_to_park(&self, task: &TaskStruct) -> Option<EntityRef> {
+    fn leave_to_yield(&self, shared: &Shared, task: &TaskStruct) -> Option<EntityRef> {
+        task.state.yielded();
+        let now = sched_clock();
+        task.stats.ready_since.store(now, Ordering::Relaxed);
+        let mut queue = self.queue.lock();
+        let next = queue.yield_current(shared, task, now);
+        self.picked(&queue, next, now)
+    }
+
+    #[inline]
+    fn leave_to_park(&self, shared: &Shared, task: &TaskStruct) -> Option<EntityRef> {
         count(&self.stats.parks, 1);
         let now = sched_clock();
-        let mut rq = self.rq.lock();
-        rq.put_prev(Leaving::Blocked, now);
+        let mut queue = self.queue.lock();
+        queue.put_prev(Leaving::Blocked, now);
         if !task.state.parked() {
             // Woken before it slept. Else the task is its waker's from here on.
             task.stats.ready_since.store(now, Ordering::Relaxed);
             // SAFETY: alive, and on no queue since `put_prev`; READY without having been PARKED, so nobody else queues it.
-            rq.enqueue(unsafe { EntityRef::new(&task.entity) }, Enqueue::Wakeup, now);
+            unsafe { queue.enqueue(shared, task, Enqueue::Wakeup, now) };
         }
-        let next = rq.pick_next(now);
-        self.picked(&rq, next, now)
+        let next = queue.pick_next(shared, now);
+        self.picked(&queue, next, now)
     }
 
     /// The task is over: its stack goes back, whoever waits for it is woken, and the queues' handle goes.
-    fn end(&self, task: &TaskStruct) -> Option<EntityRef> {
+    fn end(&self, shared: &Shared, task: &TaskStruct) -> Option<EntityRef> {
         // SAFETY: this cpu's still; the task is not on its stack any more.
         let context = task.context.with_mut(|context| unsafe { (*context).take() });
         if let Some(context) = context {
@@ -111,14 +129,15 @@ impl Cpu {
         }
         let now = sched_clock();
         let next = {
-            let mut rq = self.rq.lock();
-            rq.put_prev(Leaving::Dead, now);
-            let next = rq.pick_next(now);
-            self.picked(&rq, next, now)
+            let mut queue = self.queue.lock();
+            queue.put_prev(Leaving::Dead, now);
+            let next = queue.pick_next(shared, now);
+            self.picked(&queue, next, now)
         };
-        // SAFETY: the runtime lives as long as one of its cpus runs.
-        let shared = unsafe { task.shared.as_ref() };
-        shared.registry.remove(task.id);
+        // SAFETY: the task's slot, from this registry, for the last time; it has no destructor.
+        unsafe { shared.registry.remove(std::ptr::read(&raw const task.slot)) };
+        // Before the joiner knows: who joined all tasks finds none alive.
+        shared.one_less();
         // SAFETY: at the task's end, once.
         let task = unsafe { TaskRef::of_the_queues(NonNull::from(task)) };
         if task.state.died() {
@@ -129,17 +148,15 @@ impl Cpu {
                 None => (),
             }
         }
-        drop(task);
-        shared.one_less();
         next
     }
 
     /// Writes down what follows from a pick. The lock is held.
     #[inline]
-    fn picked(&self, rq: &RunQueue, next: Option<EntityRef>, now: u64) -> Option<EntityRef> {
-        self.note_queued(rq);
+    fn picked(&self, queue: &Queue, next: Option<EntityRef>, now: u64) -> Option<EntityRef> {
+        self.note(queue);
         if let Some(next) = next {
-            self.own.slice_end.set(rq.slice_end());
+            self.own.slice_end.set(queue.slice_end());
             // SAFETY: as in `switch_to`.
             let stats = unsafe { &task_of(next).stats };
             count(&stats.wait, now.saturating_sub(stats.ready_since.load(Ordering::Relaxed)));
@@ -148,19 +165,30 @@ impl Cpu {
     }
 
     /// Picks from the queue, after nothing ran here.
-    pub(super) fn pick(&self) -> Option<EntityRef> {
+    pub(super) fn pick(&self, shared: &Shared) -> Option<EntityRef> {
         let now = sched_clock();
-        let mut rq = self.rq.lock();
-        let next = rq.pick_next(now);
-        self.picked(&rq, next, now)
+        let mut queue = self.queue.lock();
+        let next = queue.pick_next(shared, now);
+        self.picked(&queue, next, now)
     }
 
     /// A task that was stopped before it ran leaves the queue; it is its waker's then.
-    fn leave_stopped(&self) -> Option<EntityRef> {
+    fn leave_stopped(&self, shared: &Shared) -> Option<EntityRef> {
         let now = sched_clock();
-        let mut rq = self.rq.lock();
-        rq.put_prev(Leaving::Blocked, now);
-        let next = rq.pick_next(now);
-        self.picked(&rq, next, now)
+        let mut queue = self.queue.lock();
+        queue.put_prev(Leaving::Blocked, now);
+        let next = queue.pick_next(shared, now);
+        self.picked(&queue, next, now)
     }
+}
+
+/// A task that gets no stack ends as if it had been cancelled, and says so.
+#[cold]
+#[inline(never)]
+fn no_stack(task: &TaskStruct, error: &StackError) {
+    let name = task.name.as_deref().unwrap_or("");
+    eprintln!("fairground: task {} '{name}' is cancelled before it runs: {error}", task.slot.id());
+    task.state.cancel();
+    // SAFETY: picked, and it will not be run otherwise: `discard` is what `run` does with a cancelled task.
+    unsafe { task.run() };
 }

@@ -75,7 +75,7 @@ impl<T: Copy> SeqLock<T> {
     #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
     pub fn try_read(&self) -> Option<T> {
         let before = self.sequence.load(Ordering::Acquire);
-        if before % 2 != 0 {
+        if !before.is_multiple_of(2) {
             return None;
         }
         let mut copy = Words(MaybeUninit::uninit());
@@ -99,7 +99,7 @@ impl<T: Copy> SeqLock<T> {
     fn wait_slow(&self) {
         #[cfg(not(any(loom, fairground_portable)))]
         #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
-        if self.sequence.load(Ordering::Relaxed) % 2 == 0 {
+        if self.sequence.load(Ordering::Relaxed).is_multiple_of(2) {
             spin_loop();
             return;
         }

@@ -22,8 +22,8 @@
 //! `refs` counts handles, one for each [`TaskRef`]; the run queue, the timers and the registry count as one, from spawn to the
 //! task's end. The last one gives the object back.
 
-use super::id::TaskId;
-use super::stack::Stack;
+use super::id::{Slot, TaskId};
+use super::stack::{Stack, StackSize};
 use super::state::{Phase, State};
 use crate::atomic::{AtomicU32, AtomicU64, Ordering, UnsafeCell, fence};
 use crate::cpu::timers::Timer;
@@ -64,11 +64,12 @@ pub(crate) struct TaskStruct {
     pub(crate) pinned: bool,
     vtable: &'static Vtable,
     pub(crate) shared: NonNull<Shared>,
+    pub(crate) stack_size: StackSize,
     pub(crate) context: UnsafeCell<Option<Context>>,
     pub(crate) resumer: UnsafeCell<Option<NonNull<Resumer>>>,
     pub(crate) timer: Timer,
     joiner: UnsafeCell<Option<Joiner>>,
-    pub(crate) id: TaskId,
+    pub(crate) slot: Slot<TaskStruct>,
     pub(crate) parent: Option<TaskId>,
     pub(crate) name: Option<Box<str>>,
     pub(crate) stats: TaskStats,
@@ -98,6 +99,8 @@ struct Vtable {
     run: unsafe fn(NonNull<TaskStruct>),
     /// Drops a closure that was never run, and leaves a result that says so.
     discard: unsafe fn(NonNull<TaskStruct>),
+    /// Moves the result to where the last argument, an `Option<Outcome<T>>`, says.
+    take_result: unsafe fn(NonNull<TaskStruct>, *mut ()),
     /// Drops a result that nobody took.
     drop_result: unsafe fn(NonNull<TaskStruct>),
     layout: Layout,
@@ -131,27 +134,30 @@ pub(crate) struct New {
     pub(crate) entity: Entity,
     pub(crate) cpu: u32,
     pub(crate) pinned: bool,
-    pub(crate) id: TaskId,
+    pub(crate) slot: Slot<TaskStruct>,
     pub(crate) parent: Option<TaskId>,
     pub(crate) name: Option<Box<str>>,
+    pub(crate) stack_size: StackSize,
     pub(crate) shared: NonNull<Shared>,
 }
 
-/// A task with two handles: the caller's, and that of the runtime's queues. None if there is no memory; the closure is dropped.
+/// A task with two handles: the caller's, and that of the runtime's queues. If there is no memory the closure is dropped and the
+/// slot comes back.
 ///
 /// # Safety
 /// What the closure and its result borrow outlives the task's run and the last look at its result.
-pub(crate) unsafe fn make<F, T>(new: New, closure: F) -> Option<TaskRef>
+pub(crate) unsafe fn make<F, T>(new: New, closure: F) -> Result<TaskRef, Slot<TaskStruct>>
 where
     F: FnOnce() -> T,
 {
     let layout = const { Layout::new::<Whole<F, T>>() };
     let memory = if fits(layout) {
-        cache().alloc()?
+        cache().alloc()
     } else {
         // SAFETY: the layout is not of size 0.
-        NonNull::new(unsafe { std::alloc::alloc(layout) })?
+        NonNull::new(unsafe { std::alloc::alloc(layout) })
     };
+    let Some(memory) = memory else { return Err(new.slot) };
     let whole = memory.cast::<Whole<F, T>>();
     let task = TaskStruct {
         entity: new.entity,
@@ -163,16 +169,18 @@ where
             &Vtable {
                 run: run::<F, T>,
                 discard: discard::<F, T>,
+                take_result: take_result::<F, T>,
                 drop_result: drop_result::<F, T>,
                 layout: Layout::new::<Whole<F, T>>(),
             }
         },
         shared: new.shared,
+        stack_size: new.stack_size,
         context: UnsafeCell::new(None),
         resumer: UnsafeCell::new(None),
         timer: Timer::new(),
         joiner: UnsafeCell::new(None),
-        id: new.id,
+        slot: new.slot,
         parent: new.parent,
         name: new.name,
         stats: TaskStats::default(),
@@ -180,7 +188,7 @@ where
     };
     // SAFETY: the memory is large enough, aligned, and nobody else's.
     unsafe { whole.write(Whole { task, payload: UnsafeCell::new(Payload { closure: ManuallyDrop::new(closure) }) }) };
-    Some(TaskRef(whole.cast()))
+    Ok(TaskRef(whole.cast()))
 }
 
 const fn fits(layout: Layout) -> bool {
@@ -218,6 +226,17 @@ unsafe fn discard<F, T>(task: NonNull<TaskStruct>) {
         // SAFETY: as in `run`.
         unsafe { (*payload).result = ManuallyDrop::new(Some(outcome)) };
     });
+}
+
+/// # Safety
+/// The task is DEAD, the caller has its result, and `to` is an `Option<Outcome<T>>`.
+unsafe fn take_result<F, T>(task: NonNull<TaskStruct>, to: *mut ()) {
+    // SAFETY: as in `run`; the payload of a DEAD task is its result.
+    let payload = unsafe { &task.cast::<Whole<F, T>>().as_ref().payload };
+    // SAFETY: the caller's.
+    let result = payload.with_mut(|payload| unsafe { (&mut *(*payload).result).take() });
+    // SAFETY: of this type, by this function's contract.
+    unsafe { *to.cast::<Option<Outcome<T>>>() = result };
 }
 
 /// # Safety
@@ -279,16 +298,16 @@ impl TaskStruct {
         back
     }
 
-    /// By the only joiner, of a task that it sees DEAD and that was made with result type `T`: the result, once.
+    /// The result, once.
     ///
     /// # Safety
-    /// As said.
-    pub(crate) unsafe fn take_result<F, T>(&self) -> Option<Outcome<T>> {
+    /// By the only joiner, of a task that it sees DEAD and that was made with result type `T`.
+    pub(crate) unsafe fn take_result<T>(&self) -> Option<Outcome<T>> {
         debug_assert_eq!(self.state.phase(), Phase::Dead);
-        // SAFETY: as in `run`.
-        let payload = unsafe { &NonNull::from(self).cast::<Whole<F, T>>().as_ref().payload };
-        // SAFETY: DEAD: the result is there, and the joiner's.
-        payload.with_mut(|payload| unsafe { (*payload).result.take() })
+        let mut result: Option<Outcome<T>> = None;
+        // SAFETY: by this function's contract.
+        unsafe { (self.vtable.take_result)(NonNull::from(self), (&raw mut result).cast()) };
+        result
     }
 }
 
@@ -299,6 +318,9 @@ pub(crate) struct TaskRef(NonNull<TaskStruct>);
 unsafe impl Send for TaskRef {}
 // SAFETY: as above.
 unsafe impl Sync for TaskRef {}
+// No step of ours is half done when a task's code unwinds.
+impl std::panic::UnwindSafe for TaskRef {}
+impl std::panic::RefUnwindSafe for TaskRef {}
 
 impl TaskRef {
     /// Another handle to a task that somebody keeps alive.

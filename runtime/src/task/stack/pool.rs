@@ -15,10 +15,11 @@
 use super::region::{Guards, Space, StackExtent};
 use super::size::{CLASSES, StackSize};
 use super::{Stack, StackError};
+use crate::spin::Spin;
+use crate::task::slab::Slab;
 use corosensei::stack::StackPointer;
-use fairground_allocator::Cache;
 use std::ptr::NonNull;
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Stacks that move at a time. A cpu keeps two sheaves: 64 stacks, each with its two or three warm pages. With more, less
 /// would stay in the cpu's caches; with fewer, the lock is taken more often than every 32nd time.
@@ -143,7 +144,7 @@ impl Barn {
 #[derive(Debug)]
 pub(crate) struct StackPool {
     size: StackSize,
-    barn: Mutex<Barn>,
+    barn: Spin<Barn>,
     space: Mutex<Space>,
 }
 
@@ -157,31 +158,18 @@ static POOLS: [StackPool; CLASSES] = {
     pools
 };
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
+static SHEAVES: Slab<Sheaf> = Slab::new("stack_sheaf", Sheaf::new);
 
 /// A sheaf without stacks.
 pub(super) fn new_sheaf(size: StackSize) -> Result<NonNull<Sheaf>, StackError> {
-    sheaves().and_then(Cache::alloc_raw).ok_or(StackError::OutOfMemory { size })
+    SHEAVES.alloc().ok_or(StackError::OutOfMemory { size })
 }
 
 /// # Safety
 /// From [`new_sheaf`], empty, and nobody uses it any more.
 pub(super) unsafe fn free_sheaf(sheaf: NonNull<Sheaf>) {
-    if let Some(cache) = sheaves() {
-        // SAFETY: by the caller.
-        unsafe { cache.free_raw(sheaf) };
-    }
-}
-
-fn sheaves() -> Option<&'static Cache<Sheaf>> {
-    static SHEAVES: OnceLock<Cache<Sheaf>> = OnceLock::new();
-    if SHEAVES.get().is_none() {
-        // Who comes second drops its own.
-        let _ = SHEAVES.set(Cache::new("stack_sheaf", Sheaf::new).ok()?);
-    }
-    SHEAVES.get()
+    // SAFETY: by the caller.
+    unsafe { SHEAVES.free(sheaf) };
 }
 
 /// Counts of stacks.
@@ -217,7 +205,7 @@ impl StackPool {
     pub(super) const fn new(size: StackSize, guards: Guards) -> StackPool {
         let barn =
             Barn { warm: List::new(), cold: List::new(), empty: List::new(), loose: Sheaf::new(), warm_least: 0 };
-        StackPool { size, barn: Mutex::new(barn), space: Mutex::new(Space::new(guards)) }
+        StackPool { size, barn: Spin::new(barn), space: Mutex::new(Space::new(guards)) }
     }
 
     /// The process's.
@@ -230,9 +218,14 @@ impl StackPool {
         self.size
     }
 
+    /// Constructing stacks means system calls: a lock to sleep at.
+    fn space(&self) -> MutexGuard<'_, Space> {
+        self.space.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     #[cfg(test)]
     pub(super) fn guards(&self) -> Guards {
-        lock(&self.space).guards()
+        self.space().guards()
     }
 
     /// A stack, for who has no cache of this size.
@@ -240,7 +233,7 @@ impl StackPool {
     /// # Errors
     /// There is no memory, or no mapping for a guard.
     pub(crate) fn take(&'static self) -> Result<Stack, StackError> {
-        let mut barn = lock(&self.barn);
+        let mut barn = self.barn.lock();
         if barn.loose.is_empty()
             && let Some(mut full) = barn.take_full()
         {
@@ -259,12 +252,12 @@ impl StackPool {
         while let Some(rest) = sheaf.pop() {
             self.put_top(rest);
         }
-        lock(&self.barn).empty.push(fresh);
+        self.barn.lock().empty.push(fresh);
         Ok(Stack { top, pool: self })
     }
 
     pub(super) fn put_top(&self, top: StackPointer) {
-        let mut barn = lock(&self.barn);
+        let mut barn = self.barn.lock();
         if barn.loose.push(top) {
             return;
         }
@@ -280,7 +273,7 @@ impl StackPool {
         &self,
         mut sheaf: NonNull<Sheaf>,
     ) -> Result<NonNull<Sheaf>, (NonNull<Sheaf>, StackError)> {
-        let mut barn = lock(&self.barn);
+        let mut barn = self.barn.lock();
         if let Some(full) = barn.take_full() {
             barn.empty.push(sheaf);
             return Ok(full);
@@ -292,13 +285,13 @@ impl StackPool {
         }
         drop(barn);
         let fresh = self.construct().map_err(|error| (sheaf, error))?;
-        lock(&self.barn).empty.push(sheaf);
+        self.barn.lock().empty.push(sheaf);
         Ok(fresh)
     }
 
     /// An empty sheaf for a full one.
     pub(super) fn exchange_full(&self, sheaf: NonNull<Sheaf>) -> NonNull<Sheaf> {
-        let mut barn = lock(&self.barn);
+        let mut barn = self.barn.lock();
         let empty = barn.take_empty();
         if barn.warm.len < WARM_MOST {
             barn.warm.push(sheaf);
@@ -311,15 +304,15 @@ impl StackPool {
 
     /// Gives back what lies idle; `left` sheaves at most, from which it takes those.
     pub(super) fn trim(&self, left: &mut usize) -> usize {
-        let mut idle = std::mem::take(&mut lock(&self.barn).warm_least).min(*left);
+        let mut idle = std::mem::take(&mut self.barn.lock().warm_least).min(*left);
         let mut trimmed = 0;
         while idle != 0 {
-            let Some(sheaf) = lock(&self.barn).warm.pop() else { break };
+            let Some(sheaf) = self.barn.lock().warm.pop() else { break };
             self.cool(sheaf);
             (idle, trimmed) = (idle - 1, trimmed + SHEAF);
             *left -= 1;
         }
-        let mut barn = lock(&self.barn);
+        let mut barn = self.barn.lock();
         barn.warm_least = barn.warm.len;
         trimmed
     }
@@ -332,7 +325,7 @@ impl StackPool {
             // SAFETY: a free stack.
             unsafe { StackExtent { low: top.get() - size, size }.give_back() };
         }
-        lock(&self.barn).cold.push(sheaf);
+        self.barn.lock().cold.push(sheaf);
     }
 
     /// A new sheaf with newly constructed stacks: the slow path of slow paths.
@@ -340,7 +333,7 @@ impl StackPool {
     fn construct(&self) -> Result<NonNull<Sheaf>, StackError> {
         let mut sheaf = new_sheaf(self.size)?;
         // SAFETY: just allocated.
-        let made = lock(&self.space).carve(self.size, unsafe { sheaf.as_mut() });
+        let made = self.space().carve(self.size, unsafe { sheaf.as_mut() });
         made.map(|()| sheaf).inspect_err(|_| {
             // SAFETY: still empty, and nobody else knows it.
             unsafe { free_sheaf(sheaf) };
@@ -349,8 +342,8 @@ impl StackPool {
 
     /// Counts of this size.
     pub(crate) fn stats(&self) -> StackStats {
-        let made = lock(&self.space).made();
-        let barn = lock(&self.barn);
+        let made = self.space().made();
+        let barn = self.barn.lock();
         StackStats { made, warm: barn.warm.len * SHEAF + barn.loose.len, cold: barn.cold.len * SHEAF }
     }
 }

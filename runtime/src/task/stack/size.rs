@@ -36,7 +36,7 @@ impl StackSize {
     /// # Errors
     /// Less than [`StackSize::MIN`] or more than [`StackSize::MAX`].
     pub fn new(bytes: usize) -> Result<StackSize, StackSizeError> {
-        if bytes < 1 << MIN_SHIFT || bytes > 1 << MAX_SHIFT {
+        if !(1 << MIN_SHIFT..=1 << MAX_SHIFT).contains(&bytes) {
             return Err(StackSizeError { bytes });
         }
         let shift = bytes.max(page_size()).next_power_of_two().trailing_zeros();
