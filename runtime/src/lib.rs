@@ -8,8 +8,10 @@
 //! | `cpu` | a core: its kernel thread, its run queue, its timers, its reactor | `sched`, `task` |
 //! | `task` | a green thread: its states, id, stack, context | - |
 //! | `sched` | who runs next: arithmetic without clocks, threads or system calls | - |
+//! | `preempt` | the count that forbids switching | - |
 //! | `topology` | packages, cores, siblings, capacities, nodes, quota | - |
 
+#[macro_use]
 pub(crate) mod atomic;
 pub mod channel;
 #[cfg(not(loom))]
@@ -21,6 +23,7 @@ mod error;
 pub(crate) mod park;
 #[cfg(not(loom))]
 pub(crate) mod pin;
+pub mod preempt;
 #[cfg(not(loom))]
 mod runtime;
 pub mod sched;
