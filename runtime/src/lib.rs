@@ -20,6 +20,8 @@ pub(crate) mod clock;
 pub(crate) mod cpu;
 #[cfg(not(loom))]
 mod error;
+#[cfg(not(loom))]
+mod future;
 pub(crate) mod park;
 #[cfg(not(loom))]
 pub(crate) mod pin;
@@ -38,6 +40,8 @@ pub mod topology;
 
 #[cfg(not(loom))]
 pub use error::{BuildError, SpawnError};
+#[cfg(not(loom))]
+pub use future::{block_on, spawn_future};
 #[cfg(not(loom))]
 pub use runtime::{Runtime, RuntimeBuilder};
 #[cfg(not(loom))]

@@ -105,7 +105,10 @@ pub(crate) fn has_passed(deadline: Option<Instant>) -> bool {
 
 /// A place in an operation that may never wait, where a task that has run for long enough gives way to others.
 #[inline]
-pub(crate) fn checkpoint() {}
+pub(crate) fn checkpoint() {
+    #[cfg(not(loom))]
+    crate::cpu::suspend::checkpoint();
+}
 
 /// Does the task that runs here unwind?
 #[inline]

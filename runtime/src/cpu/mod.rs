@@ -68,6 +68,8 @@ pub(crate) struct Own {
     pub(crate) slice_end: Cell<u64>,
     /// When the loop looks at timers and sockets next, by the scheduler's clock.
     pub(crate) look: Cell<u64>,
+    /// Calls of `checkpoint` before it looks at the clock.
+    pub(crate) calls: Cell<u32>,
 }
 
 // SAFETY: `own` is touched by the cpu's kernel thread alone; the rest is made for sharing.
@@ -151,6 +153,7 @@ impl Cpu {
                 ids: RefCell::new(ids),
                 slice_end: Cell::new(u64::MAX),
                 look: Cell::new(0),
+                calls: Cell::new(1),
             },
             stats: CpuStats::default(),
         })
