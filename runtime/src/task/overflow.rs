@@ -242,13 +242,9 @@ impl Drop for AltStack {
         }
         // Somebody may have put another one in its place.
         let inside = self.mapping.addr()..self.mapping.addr() + self.mapped;
-        match sigaltstack(None) {
-            Ok(current) if inside.contains(&current.ss_sp.addr()) => {
-                if sigaltstack(Some(&self.former)).is_err() {
-                    return; // In use: it stays.
-                }
-            }
-            _ => {}
+        let is_current = sigaltstack(None).is_ok_and(|current| inside.contains(&current.ss_sp.addr()));
+        if is_current && sigaltstack(Some(&self.former)).is_err() {
+            return; // In use: it stays.
         }
         // SAFETY: ours, and no thread's alternate stack any more.
         unsafe { libc::munmap(self.mapping, self.mapped) };

@@ -70,6 +70,25 @@ fn who_finds_a_task_sees_it_whole_and_alive() {
 }
 
 #[test]
+fn who_finds_a_task_sees_it_alive_though_its_leaf_stays() {
+    loom::model(|| {
+        let idr = Idr::new();
+        let mut range = idr.range();
+        end(&idr, spawn(&mut range));
+        // Ids 2 and 3 share a leaf; the end of 2 does not take the tree's lock, only the leaf's.
+        let (task, other) = (spawn(&mut range), spawn(&mut range));
+        let handle = idr.clone();
+        let looker = thread::spawn(move || {
+            assert!(handle.get(id(2), look).is_none_or(|value| value == 2));
+            assert_eq!(handle.get(id(3), look), Some(3));
+        });
+        end(&idr, task);
+        looker.join().expect("no panic");
+        end(&idr, other);
+    });
+}
+
+#[test]
 fn listing_meets_ends() {
     loom::model(|| {
         let idr = Idr::new();

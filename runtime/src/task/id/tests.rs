@@ -44,7 +44,7 @@ fn op() -> impl Strategy<Value = Op> {
 
 proptest! {
     #[test]
-    fn it_does_as_an_ordered_map(ops in prop::collection::vec(op(), 0..2000)) {
+    fn it_does_as_an_ordered_map(ops in prop::collection::vec(op(), 0..600)) {
         let idr = Idr::<u64>::new();
         let mut ranges: Vec<_> = (0..RANGES).map(|_| idr.range()).collect();
         let (mut slots, mut unpublished) = (Vec::new(), Vec::new());
