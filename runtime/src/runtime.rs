@@ -13,8 +13,10 @@ use crate::sched::{RunQueue, Tunables};
 use crate::spawn::Builder;
 use crate::task::id::{Idr, TaskId};
 use crate::task::join::JoinHandle;
+use crate::task::overflow;
 use crate::task::stack::{StackCache, StackSize};
 use crate::task::task::{TaskRef, TaskStruct};
+use crate::topology::Topology;
 use std::num::NonZeroUsize;
 use std::ptr::NonNull;
 use std::sync::{Condvar, Mutex, OnceLock, Weak};
@@ -316,20 +318,25 @@ impl RuntimeBuilder {
     /// # Errors
     /// A number of workers that is not allowed; no memory; no further threads.
     pub fn build(self) -> Result<Runtime, BuildError> {
+        let topology = Topology::detect();
         let workers = match self.workers {
             Some(workers) if workers == 0 || workers > CPUS_MAX => {
                 return Err(BuildError::Workers { workers, most: CPUS_MAX });
             }
             Some(workers) => workers,
-            None => std::thread::available_parallelism().map_or(1, NonZeroUsize::get).min(CPUS_MAX),
+            None => topology.workers().get().min(CPUS_MAX),
         };
+        overflow::install().map_err(BuildError::System)?;
+        overflow::set_namer(worker::name_running_task);
+        let places = NonZeroUsize::new(workers).map_or(Vec::new(), |workers| topology.placement(workers));
         clock::calibrate();
         let registry = Idr::new();
         let cpus = (0..workers)
             .map(|index| {
                 let stacks = StackCache::new(self.stack_size).map_err(BuildError::Stacks)?;
                 let rq = RunQueue::new(index as u32, self.tunables);
-                Cpu::new(index as u32, None, rq, stacks, registry.range()).map_err(BuildError::System)
+                let processor = places.get(index).copied().filter(|_| self.pin && workers <= topology.cpus().len());
+                Cpu::new(index as u32, processor, rq, stacks, registry.range()).map_err(BuildError::System)
             })
             .collect::<Result<Box<[Cpu]>, BuildError>>()?;
         let shared = Arc::new_cyclic(|this| Shared {

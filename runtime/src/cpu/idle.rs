@@ -7,6 +7,7 @@ use crate::atomic::{Ordering, fence};
 use crate::clock::{monotonic, sched_clock};
 use crate::runtime::Shared;
 use crate::sched::{Enqueue, EntityRef};
+use crate::task::stack::trim;
 
 /// Nanoseconds between looks at timers and sockets while there is always something to run: what a wake-up by them may be late.
 /// A look costs about 0.3 us with sockets.
@@ -79,15 +80,40 @@ impl Cpu {
             // What was queued between the last look and ASLEEP met SPINNING, and is seen here.
             if self.queued.load(Ordering::Relaxed) == 0 && !shared.is_over() && !shared.something_to_pull(self) {
                 let before = sched_clock();
-                self.reactor.sleep(self.timer_due.load(Ordering::Relaxed));
+                self.reactor.sleep(self.timer_due.load(Ordering::Relaxed).min(self.trim_due()));
                 count(&self.stats.sleeps, 1);
                 count(&self.stats.idle, sched_clock().saturating_sub(before));
+                self.trim();
             }
         }
         self.sleep.store(AWAKE, Ordering::Relaxed);
         shared.sleepers.fetch_sub(1, Ordering::Relaxed);
     }
 }
+
+impl Cpu {
+    /// When stacks that lie idle are given back: a while after tasks ran here.
+    fn trim_due(&self) -> u64 {
+        let switches = self.stats.switches.load(Ordering::Relaxed);
+        if self.own.switches_at_sleep.replace(switches) != switches {
+            self.own.trim_due.set(monotonic() + TRIM_NS);
+        }
+        self.own.trim_due.get()
+    }
+
+    fn trim(&self) {
+        if monotonic() >= self.own.trim_due.get() {
+            let more = trim(TRIM_SHEAVES) != 0;
+            self.own.trim_due.set(if more { monotonic() + TRIM_NS / 10 } else { u64::MAX });
+        }
+    }
+}
+
+/// Nanoseconds of sleep before idle stacks are given back: a pause of a second is no pause between requests.
+const TRIM_NS: u64 = 1_000_000_000;
+
+/// Sheaves of 32 stacks that are given back at once: less than a millisecond.
+const TRIM_SHEAVES: usize = 16;
 
 /// Tasks that an idle cpu takes at once, and never more than half of what may move: Linux moves 32 at most.
 const PULL: usize = 32;

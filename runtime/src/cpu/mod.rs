@@ -29,6 +29,7 @@ use crate::spin::Spin;
 use crate::task::id::IdRange;
 use crate::task::stack::StackCache;
 use crate::task::task::{Resumer, TaskRef, TaskStruct};
+use crate::topology::CpuId;
 use queue::Queue;
 use reactor::Reactor;
 use std::cell::{Cell, RefCell};
@@ -40,7 +41,7 @@ use timers::Timers;
 pub(crate) struct Cpu {
     pub(crate) index: u32,
     /// The processor it is pinned to, if it is.
-    pub(crate) processor: Option<u32>,
+    pub(crate) processor: Option<CpuId>,
     pub(crate) queue: Spin<Queue>,
     /// Tasks in the queue, beside the one that runs: written under the queue's lock, read without it as a hint.
     pub(crate) queued: AtomicU32,
@@ -68,6 +69,9 @@ pub(crate) struct Own {
     pub(crate) slice_end: Cell<u64>,
     /// When the loop looks at timers and sockets next, by the scheduler's clock.
     pub(crate) look: Cell<u64>,
+    /// Switches there were when it slept last, and when idle stacks are given back.
+    pub(crate) switches_at_sleep: Cell<u64>,
+    pub(crate) trim_due: Cell<u64>,
     /// Calls of `checkpoint` before it looks at the clock.
     pub(crate) calls: Cell<u32>,
 }
@@ -130,7 +134,7 @@ pub(crate) fn current() -> Option<TaskRef> {
 impl Cpu {
     pub(crate) fn new(
         index: u32,
-        processor: Option<u32>,
+        processor: Option<CpuId>,
         rq: RunQueue,
         stacks: StackCache,
         ids: IdRange<TaskStruct>,
@@ -153,6 +157,8 @@ impl Cpu {
                 ids: RefCell::new(ids),
                 slice_end: Cell::new(u64::MAX),
                 look: Cell::new(0),
+                switches_at_sleep: Cell::new(0),
+                trim_due: Cell::new(u64::MAX),
                 calls: Cell::new(1),
             },
             stats: CpuStats::default(),

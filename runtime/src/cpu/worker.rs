@@ -4,18 +4,27 @@
 //! run it as soon as it is queued or PARKED. All moves of the run queue for one switch are made under one hold of its lock.
 
 use super::queue::{Queue, task_of};
-use super::{Cpu, count, set_this_cpu, this_cpu};
+use super::{Cpu, count, current_task, set_this_cpu, this_cpu};
 use crate::atomic::Ordering;
 use crate::clock::sched_clock;
+use crate::pin::pin_current;
 use crate::runtime::Shared;
 use crate::sched::{Enqueue, EntityRef, Leaving};
+use crate::task::overflow::{AltStack, Message};
 use crate::task::stack::StackError;
+use crate::task::stack::StackExtent;
 use crate::task::task::{Context, Joiner, Leave, Resumer, TaskRef, TaskStruct};
 use corosensei::{Coroutine, CoroutineResult};
+use std::fmt::Write;
 use std::ptr::NonNull;
 
 /// Runs tasks until the runtime ends.
 pub(crate) fn main(cpu: &Cpu, shared: &Shared) {
+    if let Some(processor) = cpu.processor {
+        pin_current(processor);
+    }
+    // Without one a stack overflow ends the process all the same, but says nothing.
+    let _alternate = AltStack::install().ok();
     set_this_cpu(Some(cpu));
     let mut next = None;
     loop {
@@ -32,6 +41,14 @@ pub(crate) fn main(cpu: &Cpu, shared: &Shared) {
         }
     }
     set_this_cpu(None);
+}
+
+/// For the report of a stack overflow: who runs here. Called in a signal handler.
+pub(crate) fn name_running_task(_: StackExtent, to: &mut Message) {
+    if let Some(task) = current_task() {
+        // A message that does not fit is cut.
+        let _ = write!(to, "'{}' (id {})", task.name.as_deref().unwrap_or("without a name"), task.slot.id());
+    }
 }
 
 impl Cpu {
