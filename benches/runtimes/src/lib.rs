@@ -10,6 +10,7 @@
 //! * **CPU time** is that of the whole process: what helper threads spend for a runtime is part of its price.
 //! * **How many cores** a process has is for whoever starts it to say, by affinity. The number of workers is told by
 //!   `--workers` and should be the same.
+//! * **A panic ends the program**, wherever it is: no row has one, and runtimes that run into a limit of the machine tell by one.
 //! * Every runtime as it comes: its default stack size, queues and pools, a bounded channel where it has one, the multi-thread
 //!   scheduler also for one worker. The rows run in tasks, not in the thread that starts the runtime.
 
@@ -91,6 +92,11 @@ impl From<Outcome> for End {
 /// The `main` of every program: reads the command line, has the row done, prints.
 pub fn run(row: impl FnOnce(&Options) -> Result<End, String>) -> ExitCode {
     let options = Options::parse();
+    std::panic::set_hook(Box::new(|panic| {
+        eprintln!("{panic}");
+        // SAFETY: it only ends the process. Nothing may run on: the thread may be one that could not even be set up.
+        unsafe { libc::_exit(1) }
+    }));
     match row(&options) {
         Ok(end) => {
             println!("{}", json(&end));

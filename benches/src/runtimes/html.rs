@@ -28,7 +28,7 @@ pub fn page(report: &Report) -> Result<String, String> {
                     (machine.date) ": " (machine.processor) ", " (machine.processors) " processors, " (machine.memory_gib)
                     " GiB, Linux " (machine.kernel) ", " (machine.distribution) "; load average before the run "
                     (machine.load_average) ". " (report.setting.repetitions) " repetitions of " (report.setting.seconds) " s, "
-                    (report.setting.latency_seconds) " s for latencies."
+                    (format!("{:.1}", report.setting.latency_seconds)) " s for latencies."
                 }
                 @if let Some(svg) = picture(report)? {
                     p { "In the picture " (first) " is 1.0: to the right a runtime costs more, to the left less." }
@@ -54,7 +54,7 @@ pub fn picture(report: &Report) -> Result<Option<String>, String> {
     };
     let peers = report.shown().into_iter().skip(1);
     let grid = Grid {
-        what: "cost",
+        what: "cost (of a speed its inverse)",
         ours: report.runtimes().first().map_or("", |runtime| &runtime.name),
         participants: "runtimes",
         rows: lines
