@@ -59,6 +59,7 @@ find_go() {
 
 build_go() {
     find_go || return
+    unset GOROOT
     export GOTOOLCHAIN=local GOPROXY=off GOFLAGS=-buildvcs=false GOCACHE=$out/build/go-cache GOPATH=$out/build/go-path
     (cd "$here/go" && "$go" build -trimpath -o "$out/runtime-go.new" .) && mv "$out/runtime-go.new" "$out/runtime-go" &&
         "$go" version >"$out/build/go-version"
