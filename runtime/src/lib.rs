@@ -8,12 +8,41 @@
 //! | `cpu` | a core: its kernel thread, its run queue, its timers, its reactor | `sched`, `task` |
 //! | `task` | a green thread: its states, id, stack, context | - |
 //! | `sched` | who runs next: arithmetic without clocks, threads or system calls | - |
+//! | `preempt` | the count that forbids switching | - |
 //! | `topology` | packages, cores, siblings, capacities, nodes, quota | - |
 
+#[macro_use]
 pub(crate) mod atomic;
 pub mod channel;
+#[cfg(not(loom))]
+pub(crate) mod clock;
+#[cfg(not(loom))]
+pub(crate) mod cpu;
+#[cfg(not(loom))]
+mod error;
 pub(crate) mod park;
+#[cfg(not(loom))]
+pub(crate) mod pin;
+pub mod preempt;
+#[cfg(not(loom))]
+mod runtime;
 pub mod sched;
+#[cfg(not(loom))]
+mod scope;
+#[cfg(not(loom))]
+mod spawn;
+pub(crate) mod spin;
 pub mod sync;
 pub mod task;
 pub mod topology;
+
+#[cfg(not(loom))]
+pub use error::{BuildError, SpawnError};
+#[cfg(not(loom))]
+pub use runtime::{Runtime, RuntimeBuilder};
+#[cfg(not(loom))]
+pub use scope::{Scope, ScopedJoinHandle, scope};
+#[cfg(not(loom))]
+pub use spawn::{Builder, spawn, yield_now};
+#[cfg(not(loom))]
+pub use task::join::{JoinError, JoinHandle};

@@ -35,7 +35,7 @@ impl<T> Spin<T> {
 
     #[inline]
     pub(crate) fn lock(&self) -> SpinGuard<'_, T> {
-        if self.locked.swap(true, Ordering::Acquire) {
+        if !self.take() {
             self.lock_slow();
         }
         SpinGuard { lock: self }
@@ -43,8 +43,14 @@ impl<T> Spin<T> {
 
     #[inline]
     pub(crate) fn try_lock(&self) -> Option<SpinGuard<'_, T>> {
-        (!self.locked.load(Ordering::Relaxed) && !self.locked.swap(true, Ordering::Acquire))
-            .then_some(SpinGuard { lock: self })
+        // A guard that is made and thrown away would unlock for whoever holds the lock.
+        (!self.locked.load(Ordering::Relaxed) && self.take()).then(|| SpinGuard { lock: self })
+    }
+
+    /// By comparing: a swap would store `true` again where it fails, which in a model may come to lie behind the holder's `false`.
+    #[inline]
+    fn take(&self) -> bool {
+        self.locked.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_ok()
     }
 
     #[cold]
@@ -56,7 +62,7 @@ impl<T> Spin<T> {
                 round += 1;
                 if round % SPINS == 0 { thread::yield_now() } else { spin_loop() }
             }
-            if !self.locked.swap(true, Ordering::Acquire) {
+            if self.take() {
                 return;
             }
         }
@@ -90,5 +96,38 @@ impl<T> Drop for SpinGuard<'_, T> {
     #[inline]
     fn drop(&mut self) {
         self.lock.locked.store(false, Ordering::Release);
+    }
+}
+
+#[cfg(all(loom, test))]
+mod models {
+    use super::*;
+    use crate::atomic::Arc;
+
+    #[test]
+    fn one_at_a_time() {
+        loom::model(|| {
+            let sum = Arc::new(Spin::new(0));
+            let other = sum.clone();
+            let adder = thread::spawn(move || *other.lock() += 1);
+            *sum.lock() += 1;
+            adder.join().expect("no panic");
+            assert_eq!(*sum.lock(), 2);
+        });
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_try_that_fails_does_not_unlock() {
+        let lock = Spin::new(1);
+        let held = lock.lock();
+        assert!(lock.try_lock().is_none());
+        assert!(lock.try_lock().is_none(), "the first one let go of what it did not hold");
+        drop(held);
+        assert_eq!(lock.try_lock().map(|value| *value), Some(1));
     }
 }

@@ -1,0 +1,71 @@
+//! What can go wrong when runtimes and tasks are made.
+
+use crate::task::stack::StackError;
+use std::fmt;
+
+/// Why a runtime was not made.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// No such number of workers.
+    #[non_exhaustive]
+    Workers {
+        /// What was asked for.
+        workers: usize,
+        /// What is allowed.
+        most: usize,
+    },
+    /// No stacks.
+    Stacks(StackError),
+    /// The system refused a thread or a poller.
+    System(std::io::Error),
+}
+
+impl fmt::Display for BuildError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            BuildError::Workers { workers, most } => write!(f, "{workers} workers: 1 to {most} are allowed"),
+            BuildError::Stacks(error) => write!(f, "no stacks for tasks: {error}"),
+            BuildError::System(error) => write!(f, "no thread or poller for a worker: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for BuildError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            BuildError::Workers { .. } => None,
+            BuildError::Stacks(error) => Some(error),
+            BuildError::System(error) => Some(error),
+        }
+    }
+}
+
+/// Why a task was not spawned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SpawnError {
+    /// The runtime has no such cpu.
+    #[non_exhaustive]
+    NoSuchCpu {
+        /// What was asked for.
+        cpu: usize,
+        /// How many there are; they are counted from 0.
+        cpus: usize,
+    },
+    /// No memory for the task.
+    OutOfMemory,
+}
+
+impl fmt::Display for SpawnError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            SpawnError::NoSuchCpu { cpu, cpus } => {
+                write!(f, "a task for cpu {cpu}: the runtime has cpus 0 to {}", cpus - 1)
+            }
+            SpawnError::OutOfMemory => f.write_str("no memory for a task"),
+        }
+    }
+}
+
+impl std::error::Error for SpawnError {}

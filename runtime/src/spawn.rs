@@ -1,0 +1,156 @@
+//! Making tasks.
+
+use crate::cpu::{self, wake};
+use crate::error::SpawnError;
+use crate::runtime::{Runtime, Shared};
+use crate::sched::{Enqueue, Entity, Nice};
+use crate::task::join::JoinHandle;
+use crate::task::stack::StackSize;
+use crate::task::task::{self, New, TaskStruct};
+use std::ptr::NonNull;
+
+/// Runs `f` as a task: of the runtime that the caller is a task of, else of the [global](Runtime::global) one.
+///
+/// # Panics
+/// There is no memory for a task; [`Builder::spawn`] returns that as an error.
+///
+/// # Examples
+/// ```
+/// let hello = fairground_runtime::spawn(|| "hello from a green thread");
+/// assert_eq!(hello.join().unwrap(), "hello from a green thread");
+/// ```
+pub fn spawn<F, T>(f: F) -> JoinHandle<T>
+where
+    F: FnOnce() -> T + Send + 'static,
+    T: Send + 'static,
+{
+    Builder::new().spawn(f).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// Lets other tasks of this cpu run, if it is their turn. In plain threads: other threads.
+#[inline]
+pub fn yield_now() {
+    crate::park::yield_now();
+}
+
+/// Chooses what a task is like.
+#[derive(Clone, Debug, Default)]
+pub struct Builder {
+    name: Option<Box<str>>,
+    cpu: Option<usize>,
+    nice: Nice,
+    stack_size: Option<StackSize>,
+}
+
+impl Builder {
+    /// A task without a name, of nice 0, with the runtime's stack size, wherever there is room.
+    pub fn new() -> Builder {
+        Builder::default()
+    }
+
+    /// What listings, messages of panics and of stack overflows call it.
+    #[must_use]
+    pub fn name(mut self, name: impl Into<String>) -> Builder {
+        self.name = Some(name.into().into_boxed_str());
+        self
+    }
+
+    /// The only cpu it may run on, by the runtime's counting from 0.
+    #[must_use]
+    pub fn cpu(mut self, cpu: usize) -> Builder {
+        self.cpu = Some(cpu);
+        self
+    }
+
+    /// Its share against other tasks of its cpu: each step is a factor of about 1.25.
+    #[must_use]
+    pub fn nice(mut self, nice: Nice) -> Builder {
+        self.nice = nice;
+        self
+    }
+
+    /// How large its stack is.
+    #[must_use]
+    pub fn stack_size(mut self, size: StackSize) -> Builder {
+        self.stack_size = Some(size);
+        self
+    }
+
+    /// As [`spawn`].
+    ///
+    /// # Errors
+    /// The runtime has no such cpu, or there is no memory.
+    pub fn spawn<F, T>(self, f: F) -> Result<JoinHandle<T>, SpawnError>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        // SAFETY: nothing is borrowed.
+        unsafe {
+            match cpu::current_task() {
+                Some(task) => self.spawn_in(task.shared().as_ref(), f),
+                None => self.spawn_in(Runtime::global().shared(), f),
+            }
+        }
+    }
+
+    /// Spawns on a runtime.
+    ///
+    /// # Errors
+    /// The runtime has no such cpu, or there is no memory.
+    pub fn spawn_on<F, T>(self, runtime: &Runtime, f: F) -> Result<JoinHandle<T>, SpawnError>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        // SAFETY: nothing is borrowed.
+        unsafe { self.spawn_in(runtime.shared(), f) }
+    }
+
+    /// # Safety
+    /// What `f` and its result borrow outlives the task.
+    pub(crate) unsafe fn spawn_in<F, T>(self, shared: &Shared, f: F) -> Result<JoinHandle<T>, SpawnError>
+    where
+        F: FnOnce() -> T + Send,
+        T: Send,
+    {
+        let here = cpu::this_cpu().filter(|cpu| shared.owns(cpu));
+        let cpus = shared.cpus.len();
+        let cpu = match (self.cpu, here) {
+            (Some(cpu), _) if cpu >= cpus => return Err(SpawnError::NoSuchCpu { cpu, cpus }),
+            (Some(cpu), _) => cpu as u32,
+            (None, Some(here)) => here.index,
+            (None, None) => shared.some_cpu(),
+        };
+        let slot = match here {
+            Some(here) => here.own.ids.borrow_mut().reserve(),
+            None => shared.registry.reserve(),
+        };
+        let slot = slot.map_err(|_| SpawnError::OutOfMemory)?;
+        let new = New {
+            entity: Entity::new(self.nice),
+            cpu,
+            pinned: self.cpu.is_some(),
+            parent: cpu::current_task().map(TaskStruct::id),
+            slot,
+            name: self.name,
+            stack_size: self.stack_size.unwrap_or(shared.stack_size),
+            shared: NonNull::from(shared),
+        };
+        // SAFETY: by this function's contract.
+        let task = match unsafe { task::make(new, f) } {
+            Ok(task) => task,
+            Err(slot) => {
+                // SAFETY: of this registry.
+                unsafe { shared.registry.remove(slot) };
+                return Err(SpawnError::OutOfMemory);
+            }
+        };
+        shared.one_more();
+        task.slot.publish(NonNull::from(&*task));
+        // SAFETY: new, so on no queue, and nobody else queues it. The handle keeps it.
+        unsafe { wake::enqueue(&task, Enqueue::New) };
+        // SAFETY: made with this result type; the only joiner.
+        Ok(unsafe { JoinHandle::new(task) })
+    }
+}

@@ -1,0 +1,110 @@
+//! A task from outside: to name it, to look at it, to steer it.
+
+use super::id::TaskId;
+use super::state::Phase;
+use super::task::TaskRef;
+use crate::atomic::Ordering;
+use std::fmt;
+use std::time::Duration;
+
+/// A handle to a task, as [`std::thread::Thread`] is one to a thread. Clones are the same task.
+#[derive(Clone)]
+pub struct Task(TaskRef);
+
+/// What a task is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TaskState {
+    /// It has not run yet.
+    New,
+    /// It waits for its turn.
+    Ready,
+    /// It runs.
+    Running,
+    /// It waits for somebody: interruptible, in the kernel's words.
+    Parked,
+    /// Somebody stopped it: it does not run before [`Task::resume`].
+    Stopped,
+    /// It has ended.
+    Dead,
+}
+
+impl Task {
+    pub(crate) fn new(task: TaskRef) -> Task {
+        Task(task)
+    }
+
+    /// The task that runs here; None in plain threads.
+    pub fn current() -> Option<Task> {
+        crate::cpu::current().map(Task)
+    }
+
+    /// Its id, which no other task ever has.
+    pub fn id(&self) -> TaskId {
+        self.0.slot.id()
+    }
+
+    /// Its name, if it was given one.
+    pub fn name(&self) -> Option<&str> {
+        self.0.name.as_deref()
+    }
+
+    /// Who spawned it; None if a plain thread did.
+    pub fn parent(&self) -> Option<TaskId> {
+        self.0.parent
+    }
+
+    /// What it is doing. It may do something else by the time one looks at the answer.
+    pub fn state(&self) -> TaskState {
+        match self.0.state.phase() {
+            Phase::New => TaskState::New,
+            Phase::Ready => TaskState::Ready,
+            Phase::Running => TaskState::Running,
+            Phase::Parked => TaskState::Parked,
+            Phase::Stopped => TaskState::Stopped,
+            Phase::Dead => TaskState::Dead,
+        }
+    }
+
+    /// Ends its [`park`](crate::park), or the next one.
+    pub fn unpark(&self) {
+        self.0.unpark();
+    }
+
+    /// Ends the task at its next suspension point (yield, lock, receive, sleep, sockets ...), where its stack unwinds and all that is on it is
+    /// dropped. A task that has not started ends without running. A task that never comes to a suspension point does not end.
+    pub fn cancel(&self) {
+        self.0.cancel();
+    }
+
+    /// The task does not run again before [`resume`](Task::resume); if it runs now, from its next suspension point on.
+    pub fn stop(&self) {
+        self.0.state.stop();
+    }
+
+    /// Ends a [`stop`](Task::stop).
+    pub fn resume(&self) {
+        self.0.resume();
+    }
+
+    /// How often it was given a cpu.
+    pub fn switches(&self) -> u64 {
+        self.0.stats.switches.load(Ordering::Relaxed)
+    }
+
+    /// How often it moved to another cpu.
+    pub fn migrations(&self) -> u64 {
+        self.0.stats.migrations.load(Ordering::Relaxed)
+    }
+
+    /// How long it was ready to run and did not.
+    pub fn wait_time(&self) -> Duration {
+        Duration::from_nanos(self.0.stats.wait.load(Ordering::Relaxed))
+    }
+}
+
+impl fmt::Debug for Task {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut all = f.debug_struct("Task");
+        all.field("id", &self.id().get()).field("name", &self.name()).field("state", &self.state()).finish()
+    }
+}
