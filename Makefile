@@ -75,6 +75,8 @@ check-format:
 
 check-lints:
 	@echo 'No warnings from compiler and clippy, in any of the four configurations (5 minutes)'
+	@$(CARGO) update --quiet --workspace --locked --manifest-path benches/runtimes/Cargo.toml || { echo \
+		'benches/runtimes/Cargo.lock is older than runtime/Cargo.toml: the same command without --locked renews it'; exit 1; }
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	$(CARGO) clippy --locked -p fairground-allocator --all-targets --features valgrind,asan -- -D warnings
 	$(PORTABLE) $(CARGO) clippy --locked -p fairground-allocator --all-targets -- -D warnings
