@@ -31,6 +31,7 @@ help:
 	@echo 'make test-long       more of it: do the tests notice faults, more random cases (about half an hour more)'
 	@echo 'make bench           micro benches against the system, jemalloc and mimalloc (criterion; about ten minutes)'
 	@echo 'make compare         workloads, redis and process start under all allocators that are there (COMPARE_FLAGS=--quick for a few minutes)'
+	@echo 'make bench-runtime   green threads beside tokio, smol, may, Go and OS threads (BENCH_RUNTIME_FLAGS=--quick for a few minutes)'
 	@echo 'make install         library, header, pkg-config file and launcher to PREFIX=/usr/local; uninstall removes them'
 	@echo 'make setup           installs the programs that the tests use (apt-get; names them first)'
 	@echo 'make format          formats the sources'
@@ -70,9 +71,12 @@ check-format:
 	@echo 'The sources are formatted (seconds)'
 	$(CARGO) fmt --all --check
 	$(CARGO) fmt --manifest-path benches/peers/Cargo.toml --check
+	$(CARGO) fmt --manifest-path benches/runtimes/Cargo.toml --check
 
 check-lints:
 	@echo 'No warnings from compiler and clippy, in any of the four configurations (5 minutes)'
+	@$(CARGO) update --quiet --workspace --locked --manifest-path benches/runtimes/Cargo.toml || { echo \
+		'benches/runtimes/Cargo.lock is older than runtime/Cargo.toml: the same command without --locked renews it'; exit 1; }
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	$(CARGO) clippy --locked -p fairground-allocator --all-targets --features valgrind,asan -- -D warnings
 	$(PORTABLE) $(CARGO) clippy --locked -p fairground-allocator --all-targets -- -D warnings
@@ -234,10 +238,23 @@ compare:
 		--picture out/summary.svg $(COMPARE_FLAGS)
 	@echo 'Pictures and tables are in out/report.html, the tables as Markdown in out/compare.md, the raw data in out/compare.json'
 
+.PHONY: bench-runtime
+bench-runtime:
+	@echo 'Every row of work under every runtime, five times: about 20 minutes (5 with BENCH_RUNTIME_FLAGS=--quick), the first time 5 more'
+	@tests/install-programs.sh runtimes || echo 'Going on without: the report names the runtimes that are missing.'
+	$(CARGO) build --locked --release -p fairground-benches --bin fairground-bench-runtime
+	@echo 'The runtimes, from their crates, and Go from PyPI (seconds if all are built, else about three minutes)'
+	@benches/runtimes/build.sh
+	@mkdir -p out
+	'$(TARGET)/release/fairground-bench-runtime' --html out/runtimes.html --json out/runtimes.json \
+		--markdown out/runtimes.md --picture out/runtimes.svg $(BENCH_RUNTIME_FLAGS)
+	@echo 'The report is out/runtimes.html, its table as Markdown out/runtimes.md, the raw data out/runtimes.json'
+
 .PHONY: format
 format:
 	$(CARGO) fmt --all
 	$(CARGO) fmt --manifest-path benches/peers/Cargo.toml
+	$(CARGO) fmt --manifest-path benches/runtimes/Cargo.toml
 
 .PHONY: clean
 clean:

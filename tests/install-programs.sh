@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs the Debian or Ubuntu packages with the programs that Fairground's tests, demo and comparison run.
-# Usage: install-programs.sh [test|demo|compare|aarch64]
+# Usage: install-programs.sh [test|demo|compare|runtimes|aarch64]
 #
 # Nothing is done for what is there already; services that a package starts on installation are stopped again, for the
 # tests start their own. Without root or apt-get it names what is missing and fails: the caller decides whether to go on.
@@ -112,6 +112,12 @@ compare)
     need_file '/usr/lib/*/libmimalloc.so.2*' libmimalloc2.0
     need_file '/usr/lib/*/libtcmalloc_minimal.so.4*' libtcmalloc-minimal4 libtcmalloc-minimal4t64
     ;;
+runtimes)
+    # A linker for the programs in Rust; pip fetches Go.
+    need_build
+    need python3 python3
+    python3 -m pip --version >/dev/null 2>&1 || add python3-pip
+    ;;
 aarch64)
     need_rust_for_aarch64
     need gcc-aarch64-linux-gnu aarch64-linux-gnu-gcc
@@ -120,7 +126,7 @@ aarch64)
     [ -e /usr/aarch64-linux-gnu/include/stdlib.h ] || add libc6-dev-arm64-cross
     ;;
 *)
-    echo "usage: $0 [test|demo|compare|aarch64]" >&2
+    echo "usage: $0 [test|demo|compare|runtimes|aarch64]" >&2
     exit 2
     ;;
 esac

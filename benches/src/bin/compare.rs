@@ -7,14 +7,14 @@ use clap::Parser;
 use fairground_benches::compare::jobs::Job;
 use fairground_benches::compare::losses::{self, Entry};
 use fairground_benches::compare::machine::Machine;
+use fairground_benches::compare::outputs::{Scratch, interrupted, write, write_raw};
 use fairground_benches::compare::peers::{self, Places};
 use fairground_benches::compare::report::{Report, Setting};
 use fairground_benches::compare::sample::Load;
 use fairground_benches::compare::{html, plot, schedule, table};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// Run workloads under several allocators, interleaved, and compare time and memory.
@@ -155,18 +155,6 @@ fn compare(options: &Options) -> Result<Report, String> {
     Ok(Report::new(setting, &cases, &outcomes, stop.load(Ordering::Relaxed)))
 }
 
-/// Set by the first SIGINT or SIGTERM; the second ends the program.
-fn interrupted() -> Result<Arc<AtomicBool>, String> {
-    let stop = Arc::new(AtomicBool::new(false));
-    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-        // In this order: the first signal finds the flag still down.
-        signal_hook::flag::register_conditional_shutdown(signal, 1, Arc::clone(&stop))
-            .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&stop)))
-            .map_err(|e| format!("cannot watch for signals: {e}"))?;
-    }
-    Ok(stop)
-}
-
 fn write_all(options: &Options, report: &Report, entries: &[Entry]) -> Result<(), String> {
     if let Some(path) = &options.json {
         write_raw(path, report)?;
@@ -181,16 +169,6 @@ fn write_all(options: &Options, report: &Report, entries: &[Entry]) -> Result<()
         write(path, &plot::summary::draw(report)?)?;
     }
     Ok(())
-}
-
-/// Writes the raw data. An earlier file is replaced at once, so that an end in the midst of it leaves the earlier one.
-fn write_raw(path: &Path, report: &Report) -> Result<(), String> {
-    let json = serde_json::to_string_pretty(report).map_err(|e| e.to_string())?;
-    let mut unfinished = path.as_os_str().to_owned();
-    unfinished.push(".part");
-    let unfinished = PathBuf::from(unfinished);
-    write(&unfinished, &(json + "\n"))?;
-    std::fs::rename(&unfinished, path).map_err(|e| format!("{}: {e}", path.display()))
 }
 
 fn read(path: &Path) -> Result<Report, String> {
@@ -226,25 +204,4 @@ fn beside_this_program(name: &str) -> Result<PathBuf, String> {
     let program = std::env::current_exe().map_err(|e| e.to_string())?;
     let path = program.with_file_name(name);
     if path.is_file() { Ok(path) } else { Err(format!("{} is not there; build the whole package", path.display())) }
-}
-
-fn write(path: &Path, text: &str) -> Result<(), String> {
-    std::fs::write(path, text).map_err(|e| format!("{}: {e}", path.display()))
-}
-
-/// A folder of this run's own, removed at the end.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn new() -> Result<Self, String> {
-        let path = std::env::temp_dir().join(format!("fairground-compare-{}", std::process::id()));
-        std::fs::create_dir_all(&path).map_err(|e| format!("{}: {e}", path.display()))?;
-        Ok(Self(path))
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
 }

@@ -46,7 +46,7 @@ pub fn page(report: &Report, entries: &[Entry]) -> Result<String, String> {
     Ok(page.into_string())
 }
 
-fn style_sheet() -> String {
+pub(crate) fn style_sheet() -> String {
     let hex = |c: plotters::style::RGBColor| format!("#{:02X}{:02X}{:02X}", c.0, c.1, c.2);
     let inks = [(plot::INK, "--ink"), (plot::SOFT, "--soft"), (plot::GRID, "--grid"), (plot::PAPER, "--paper")];
     let turned: Vec<String> = inks
@@ -72,7 +72,7 @@ thead th{border-bottom:2px solid var(--soft)}small{color:var(--soft)}\
 summary{cursor:pointer}.warning{border:2px solid;padding:.5rem 1rem}code{font-size:.95em}";
 
 /// A picture. Its own name of the SVG format goes: inside HTML it is not needed.
-fn figure(svg: &str) -> Markup {
+pub(crate) fn figure(svg: &str) -> Markup {
     let inline = svg.replacen(" xmlns=\"http://www.w3.org/2000/svg\"", "", 1);
     html! { div.wide { (PreEscaped(inline)) } }
 }

@@ -6,7 +6,7 @@
 use std::io::{IsTerminal, Write};
 use std::time::Instant;
 
-pub(super) struct Progress {
+pub(crate) struct Progress {
     begin: Instant,
     finished: usize,
     /// Seconds and number of finished runs of each case.
@@ -20,13 +20,13 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    pub(super) fn new(runs: Vec<usize>, repetitions: usize) -> Self {
+    pub(crate) fn new(runs: Vec<usize>, repetitions: usize) -> Self {
         let (begin, terminal) = (Instant::now(), std::io::stderr().is_terminal());
         Self { begin, finished: 0, spent: vec![(0.0, 0); runs.len()], runs, repetitions, terminal, announced: None }
     }
 
     /// A run begins.
-    pub(super) fn announce(&mut self, case: usize, repetition: usize, row: &str, allocator: &str) {
+    pub(crate) fn announce(&mut self, case: usize, repetition: usize, row: &str, allocator: &str) {
         let line = self.line(repetition, row, allocator, self.begin.elapsed().as_secs_f64());
         if self.terminal {
             eprint!("\r\x1b[K{line}");
@@ -50,10 +50,15 @@ impl Progress {
     }
 
     /// A run of a case is over.
-    pub(super) fn done(&mut self, case: usize, seconds: f64) {
+    pub(crate) fn done(&mut self, case: usize, seconds: f64) {
         self.finished += 1;
         self.spent[case].0 += seconds;
         self.spent[case].1 += 1;
+    }
+
+    /// A run of a case is left out.
+    pub(crate) fn skip(&mut self, case: usize) {
+        self.runs[case] -= 1;
     }
 
     /// Cases that have not run yet are taken to be average.
@@ -74,13 +79,13 @@ impl Progress {
     }
 
     /// A message that stays.
-    pub(super) fn say(&self, message: &str) {
+    pub(crate) fn say(&self, message: &str) {
         self.clear();
         eprintln!("{message}");
     }
 
     /// Removes the line from a terminal.
-    pub(super) fn clear(&self) {
+    pub(crate) fn clear(&self) {
         if self.terminal {
             eprint!("\r\x1b[K");
         }

@@ -190,7 +190,7 @@ fn mean_row(report: &Report, metric: Metric) -> Vec<String> {
     cells
 }
 
-pub(super) fn number(value: f64) -> String {
+pub(crate) fn number(value: f64) -> String {
     match value {
         100.0.. => format!("{value:.0}"),
         10.0.. => format!("{value:.1}"),
@@ -199,7 +199,7 @@ pub(super) fn number(value: f64) -> String {
     }
 }
 
-pub(super) fn percent(value: Option<f64>) -> String {
+pub(crate) fn percent(value: Option<f64>) -> String {
     value.map_or_else(|| "-".into(), |value| format!("{:.1} %", value * 100.0))
 }
 
@@ -237,7 +237,7 @@ fn provenance(report: &Report) -> String {
 }
 
 /// Columns aligned with spaces: the first to the left, all others to the right.
-fn aligned(rows: &[Vec<String>]) -> String {
+pub(crate) fn aligned(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width =
         |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|c| c.chars().count()).max().unwrap_or(0);

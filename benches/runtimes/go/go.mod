@@ -1,0 +1,3 @@
+module fairground/runtimes
+
+go 1.23
