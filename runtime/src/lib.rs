@@ -18,6 +18,9 @@ pub mod channel;
 pub(crate) mod clock;
 #[cfg(not(loom))]
 pub(crate) mod cpu;
+#[cfg(all(loom, test))]
+#[path = "cpu/sleep.rs"]
+mod cpu_sleep;
 #[cfg(not(loom))]
 mod error;
 #[cfg(not(loom))]

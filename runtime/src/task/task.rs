@@ -10,7 +10,7 @@
 //! | field | who |
 //! |---|---|
 //! | `state` | everybody, by its moves (`state.rs`) |
-//! | `entity` | the holder of the lock of the run queue of cpu `cpu` |
+//! | `entity`, `movable` | the holder of the lock of the run queue of cpu `cpu` |
 //! | `cpu` | written under the locks of the queue it leaves and the one it goes to; read by anybody as a hint |
 //! | `context`, `payload`, `locals` | the cpu that runs the task, on or off its stack; the joiner's is the result of a DEAD task |
 //! | `joiner` | the joiner, or the task's end: see JOINER in `state.rs` |
@@ -31,6 +31,7 @@ use crate::runtime::Shared;
 use crate::sched::Entity;
 use corosensei::{Coroutine, Yielder};
 use fairground_allocator::cache::{CacheFlags, RawCache};
+use intrusive_collections::LinkedListLink;
 use std::alloc::Layout;
 use std::any::Any;
 use std::mem::ManuallyDrop;
@@ -68,6 +69,8 @@ pub(crate) struct TaskStruct {
     pub(crate) context: UnsafeCell<Option<Context>>,
     pub(crate) resumer: UnsafeCell<Option<NonNull<Resumer>>>,
     pub(crate) timer: Timer,
+    /// Its place in the list of what may move, while it is queued.
+    pub(crate) movable: LinkedListLink,
     joiner: UnsafeCell<Option<Joiner>>,
     pub(crate) slot: Slot<TaskStruct>,
     pub(crate) parent: Option<TaskId>,
@@ -179,6 +182,7 @@ where
         context: UnsafeCell::new(None),
         resumer: UnsafeCell::new(None),
         timer: Timer::new(),
+        movable: LinkedListLink::new(),
         joiner: UnsafeCell::new(None),
         slot: new.slot,
         parent: new.parent,
