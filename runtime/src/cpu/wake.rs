@@ -70,7 +70,11 @@ impl Cpu {
     pub(crate) fn note(&self, queue: &Queue) {
         self.queued.store(queue.nr_queued(), Ordering::Relaxed);
         self.movable.store(queue.nr_movable(), Ordering::Relaxed);
-        self.refill_due.store(queue.next_refill(), Ordering::Relaxed);
+        // What is due already stays due until `unthrottle` has seen to it.
+        let (was, next) = (self.refill_due.load(Ordering::Relaxed), queue.next_refill());
+        if was == u64::MAX || next == u64::MAX {
+            self.refill_due.store(next, Ordering::Relaxed);
+        }
     }
 
     /// After something was queued or told: the cpu looks at it.
