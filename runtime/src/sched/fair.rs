@@ -226,11 +226,17 @@ impl FairQueue {
         slice
     }
 
-    /// The running entity's slice is over, and another one waits.
+    /// The running entity's slice is over, and another one waits. If none waits, the next slice begins.
     pub(super) fn tick(&self, tunables: &Tunables) -> bool {
-        let (Some(curr), Some(left)) = (self.curr, self.timeline.leftmost()) else { return false };
-        let ran = curr.sum_exec_runtime.get() - curr.prev_sum_exec_runtime.get();
+        let Some(curr) = self.curr else { return false };
+        let ran = curr.sum_exec_runtime.get().wrapping_sub(curr.prev_sum_exec_runtime.get());
         let slice = self.slice(curr, tunables);
+        let Some(left) = self.timeline.leftmost() else {
+            if ran >= slice {
+                curr.prev_sum_exec_runtime.set(curr.sum_exec_runtime.get());
+            }
+            return false;
+        };
         // The second: it came with a lead, by waking up, and has used it up long ago.
         ran >= slice
             || ran >= tunables.min_granularity
@@ -244,11 +250,12 @@ impl FairQueue {
     }
 }
 
-/// `other` is no further ahead of `entity` than the granularity, as `other` counts it.
+/// One that yields lets `other` run if that is no further ahead than it gets in a latency. So a new task, which is placed one
+/// slice ahead, gets its turn at the first yield; and among those that yield all the time nobody leads by more.
 #[inline]
 fn within(other: EntityRef, entity: EntityRef, tunables: &Tunables) -> bool {
     let ahead = other.vruntime.get().since(entity.vruntime.get());
-    ahead <= 0 || ahead as u64 <= other.rate.get().virtual_ns(tunables.wakeup_granularity)
+    ahead <= 0 || ahead as u64 <= other.rate.get().virtual_ns(tunables.latency)
 }
 
 /// A woken entity is so far behind the running one of its queue that it runs at once.

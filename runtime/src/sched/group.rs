@@ -203,6 +203,11 @@ impl Group {
         self.parent.as_ref()
     }
 
+    /// What waits and runs in it on all cpus, in the inner unit of weights.
+    pub(crate) fn load(&self) -> u64 {
+        self.pool.load.load(Ordering::Relaxed)
+    }
+
     /// Changes the weight. Cpus see it when they next switch.
     pub(crate) fn set_shares(&self, shares: Shares) {
         self.pool.shares.store(shares.0, Ordering::Relaxed);

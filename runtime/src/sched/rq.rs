@@ -15,6 +15,7 @@ use super::fair::{FairQueue, wakeup_preempts};
 use super::group::{Group, GroupCpu};
 use super::idle::IdleQueue;
 use super::rt::{List, RtQueue, priority};
+use super::timeline::VRuntime;
 use super::weight::{Nice, Weight};
 use std::ptr::NonNull;
 use std::sync::Arc;
@@ -296,6 +297,11 @@ impl RunQueue {
         (self.fair.load >> Weight::SHIFT) + rt * (Weight::NICE_0.raw() >> Weight::SHIFT) + idle * 3
     }
 
+    /// The fair class' moment of virtual time.
+    pub(crate) fn min_vruntime(&self) -> VRuntime {
+        self.fair.min_vruntime()
+    }
+
     /// The running entity.
     pub(crate) fn curr(&self) -> Option<EntityRef> {
         self.curr
@@ -333,7 +339,7 @@ impl RunQueue {
         used(curr) >= self.tunables.rr_slice
     }
 
-    /// The time has come to look: true if the running entity should give way.
+    /// The time has come to look: true if the running entity should give way. If not, `slice_end` is in the future again.
     pub(crate) fn tick(&mut self, now: u64) -> bool {
         self.update_curr(now);
         let Some(curr) = self.curr else { return false };
@@ -348,6 +354,9 @@ impl RunQueue {
             }
             Class::Idle => {
                 let over = self.turn_is_over(curr);
+                if over && self.idle.nr_queued == 0 {
+                    self.go_on(curr);
+                }
                 self.nr_queued() > self.idle.nr_queued || over && self.idle.nr_queued != 0
             }
             Class::Fair(_) => {
@@ -692,7 +701,7 @@ fn used(curr: EntityRef) -> u64 {
 fn make_relative(entity: EntityRef) {
     if entity.base.get() == Base::Queue {
         let distance = entity.vruntime.get().since(entity.left_at.get());
-        entity.vruntime.set(super::timeline::VRuntime::default().offset(distance));
+        entity.vruntime.set(VRuntime::default().offset(distance));
         entity.base.set(Base::Relative);
     }
 }
