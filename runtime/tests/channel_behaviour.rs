@@ -97,13 +97,32 @@ fn who_waits_learns_that_the_other_side_is_gone() {
 
 #[test]
 fn what_is_not_received_is_dropped_with_the_last_receiver() {
-    for (sender, receiver) in [unbounded(), bounded(4)] {
+    for (sender, receiver) in [unbounded(), bounded(200)] {
         let token = Arc::new(());
-        (0..3).for_each(|_| sender.send(token.clone()).unwrap());
+        // Of several blocks, the first in part received.
+        (0..200).for_each(|_| sender.send(token.clone()).unwrap());
+        receiver.iter().take(10).for_each(drop);
         drop(receiver);
         assert_eq!(Arc::strong_count(&token), 1, "the sender is alive and must not keep them");
         drop(sender);
     }
+}
+
+/// Ten times as many messages as a block holds, again and again, so that blocks are kept, freed and used again.
+#[test]
+fn an_unbounded_channel_grows_and_shrinks() {
+    let (sender, receiver) = unbounded();
+    let (mut sent, mut received) = (0, 0);
+    for round in 0..20 {
+        (sent..sent + 300 + round).for_each(|n| sender.send(n.to_string()).unwrap());
+        sent += 300 + round;
+        for message in receiver.try_iter().take(290 + 2 * round) {
+            assert_eq!(message, received.to_string());
+            received += 1;
+        }
+        assert_eq!(receiver.len(), sent - received);
+    }
+    assert!(receiver.len() > 0, "some are dropped with the channel");
 }
 
 /// A message that came while the last receiver went stayed in the channel as long as the senders, and who waited for an answer through it

@@ -28,6 +28,7 @@ mod rendezvous;
 #[doc(hidden)]
 pub mod select;
 mod storage;
+mod unbounded;
 
 #[cfg(all(loom, test))]
 mod models;

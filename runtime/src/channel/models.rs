@@ -1,4 +1,5 @@
-//! The channels' protocols in all their interleavings. The storage is a model's (`storage.rs`); all else is the real code.
+//! The channels' protocols in all their interleavings. The ring of the bounded one is a model's (`storage.rs`); all else is the real
+//! code.
 
 use super::{RecvTimeoutError, TrySendError, bounded, oneshot, unbounded};
 use crate::park::cancellation::unwinds;
@@ -244,5 +245,38 @@ fn two_selects_meet_at_a_rendezvous() {
         let thread = thread::spawn(move || select! { recv(receiver) -> message => message.unwrap() });
         select! { send(sender, 1) -> result => result.unwrap() }
         assert_eq!(thread.join().unwrap(), 1);
+    });
+}
+
+/// Three messages are more than a block holds in a model.
+#[test]
+fn messages_pass_from_block_to_block_in_order() {
+    model(|| {
+        let (sender, receiver) = unbounded();
+        let thread = thread::spawn(move || (1..=4).for_each(|n| sender.send(n).unwrap()));
+        let mut last = 0;
+        while let Ok(n) = receiver.try_recv() {
+            assert_eq!(n, last + 1);
+            last = n;
+        }
+        thread.join().unwrap();
+        assert!(receiver.iter().eq(last + 1..=4));
+    });
+}
+
+#[test]
+fn two_receivers_share_the_messages_of_two_senders() {
+    model(|| {
+        let (sender, receiver) = unbounded();
+        let threads = [1, 2].map(|n| {
+            let (sender, receiver) = (sender.clone(), receiver.clone());
+            thread::spawn(move || {
+                sender.send(n).unwrap();
+                receiver.try_recv().unwrap_or(0)
+            })
+        });
+        drop(sender);
+        let got: i32 = threads.map(|thread| thread.join().unwrap()).iter().sum();
+        assert_eq!(got + receiver.iter().sum::<i32>(), 3);
     });
 }

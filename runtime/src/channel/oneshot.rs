@@ -207,3 +207,14 @@ impl<T> fmt::Debug for Receiver<T> {
         f.debug_struct("oneshot::Receiver").finish_non_exhaustive()
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::Oneshot;
+
+    #[test]
+    fn a_oneshot_takes_64_bytes_and_its_message() {
+        let counts = 2 * size_of::<usize>();
+        assert!(counts + size_of::<Oneshot<[u64; 4]>>() <= 64 + size_of::<[u64; 4]>());
+    }
+}

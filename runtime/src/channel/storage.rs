@@ -1,42 +1,11 @@
-//! Where messages lie between a send and a receive: `crossbeam-queue`'s lock-free queues.
+//! Where messages lie between a send and a receive: our own list of blocks (`unbounded.rs`), or `crossbeam-queue`'s ring.
 //!
-//! Both let a thread that found another halfway through its operation spin until that is done. So preemption is off meanwhile.
-//! Neither queue has room for messages before the first is sent, the unbounded one; the bounded one has room for all at once.
+//! The ring lets a thread that finds another halfway through its operation spin until that is done. So preemption is off meanwhile.
 
 #[cfg(not(loom))]
 mod real {
     use crate::preempt;
-    use crossbeam_queue::{ArrayQueue, SegQueue};
-
-    pub(crate) struct Unbounded<T>(SegQueue<T>);
-
-    impl<T> Unbounded<T> {
-        pub(crate) fn new() -> Unbounded<T> {
-            Unbounded(SegQueue::new())
-        }
-
-        #[inline]
-        pub(crate) fn push(&self, value: T) {
-            let _guard = preempt::disable();
-            self.0.push(value);
-        }
-
-        #[inline]
-        pub(crate) fn pop(&self) -> Option<T> {
-            let _guard = preempt::disable();
-            self.0.pop()
-        }
-
-        #[inline]
-        pub(crate) fn len(&self) -> usize {
-            self.0.len()
-        }
-
-        #[inline]
-        pub(crate) fn is_empty(&self) -> bool {
-            self.0.is_empty()
-        }
-    }
+    use crossbeam_queue::ArrayQueue;
 
     pub(crate) struct Bounded<T>(ArrayQueue<T>);
 
@@ -79,7 +48,7 @@ mod real {
 }
 
 /// For models: the messages under a lock, their number beside it. Whether it is empty or full is asked without the lock, so that
-/// nothing but the fences around orders it, as with the real queues.
+/// nothing but the fences around orders it, as with the real ring.
 #[cfg(loom)]
 mod real {
     use crate::atomic::{AtomicUsize, Ordering};
@@ -130,33 +99,10 @@ mod real {
             self.capacity
         }
     }
-
-    pub(crate) struct Unbounded<T>(Bounded<T>);
-
-    impl<T> Unbounded<T> {
-        pub(crate) fn new() -> Unbounded<T> {
-            Unbounded(Bounded::new(usize::MAX))
-        }
-
-        pub(crate) fn push(&self, value: T) {
-            _ = self.0.push(value);
-        }
-
-        pub(crate) fn pop(&self) -> Option<T> {
-            self.0.pop()
-        }
-
-        pub(crate) fn len(&self) -> usize {
-            self.0.len()
-        }
-
-        pub(crate) fn is_empty(&self) -> bool {
-            self.0.is_empty()
-        }
-    }
 }
 
-pub(crate) use real::{Bounded, Unbounded};
+pub(crate) use super::unbounded::Unbounded;
+pub(crate) use real::Bounded;
 
 /// What a channel needs of either.
 pub(crate) trait Storage<T> {
