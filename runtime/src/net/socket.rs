@@ -97,6 +97,22 @@ impl<S: AsFd> Socket<S> {
         self.attempt_until(direction, self.deadline(direction), f, |&moved| moved < room && moved != 0)
     }
 
+    /// As [`attempt`](Socket::attempt), to move some bytes of a stream, whatever there is room for.
+    pub(super) fn attempt_some(
+        &self,
+        direction: Direction,
+        _room: usize,
+        f: impl FnMut(&S) -> io::Result<usize>,
+    ) -> io::Result<usize> {
+        self.attempt(direction, f)
+    }
+
+    /// Tries, and does not wait.
+    pub(super) fn attempt_once<T>(&self, f: impl FnOnce(&S) -> io::Result<T>) -> io::Result<T> {
+        checkpoint();
+        f(&self.0.io)
+    }
+
     /// As [`attempt`](Socket::attempt), until the deadline. `exhausts` tells whether a success leaves nothing for the next attempt.
     pub(super) fn attempt_until<T>(
         &self,
@@ -106,7 +122,7 @@ impl<S: AsFd> Socket<S> {
         exhausts: impl Fn(&T) -> bool,
     ) -> io::Result<T> {
         checkpoint();
-        if self.0.nonblocking.load(Ordering::Relaxed) {
+        if self.is_nonblocking() {
             return f(&self.0.io);
         }
         let source = match self.0.registered.get() {
@@ -117,7 +133,12 @@ impl<S: AsFd> Socket<S> {
             },
         };
         loop {
-            let seen = source.wait(direction, deadline)?;
+            let seen = match source.wait(direction, deadline) {
+                Ok(seen) => seen,
+                // The time is over, and the news of what is there may be late.
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return f(&self.0.io),
+                Err(error) => return Err(error),
+            };
             let result = f(&self.0.io);
             match &result {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
@@ -142,6 +163,10 @@ impl<S: AsFd> Socket<S> {
         Ok(self.0.registered.get_or_init(|| registered))
     }
 
+    pub(super) fn is_nonblocking(&self) -> bool {
+        self.0.nonblocking.load(Ordering::Relaxed)
+    }
+
     pub(super) fn set_nonblocking(&self, nonblocking: bool) {
         self.0.nonblocking.store(nonblocking, Ordering::Relaxed);
     }
@@ -161,7 +186,7 @@ impl<S: AsFd> Socket<S> {
         Ok(())
     }
 
-    fn deadline(&self, direction: Direction) -> Option<Instant> {
+    pub(super) fn deadline(&self, direction: Direction) -> Option<Instant> {
         self.timeout(direction).and_then(deadline_after)
     }
 
