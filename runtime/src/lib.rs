@@ -3,7 +3,9 @@
 //! | folder | what it is | may use |
 //! |---|---|---|
 //! | `sync`, `channel` | locks and channels for tasks and plain threads alike | `park` |
-//! | `time`, `net` | sleeping, timeouts, sockets | `park`, `cpu` |
+//! | `time`, `net` | sleeping, timeouts, sockets | `park`, `cpu`, `blocking` |
+//! | `fs` | files, by helper threads | `blocking` |
+//! | `blocking` | kernel threads for calls that block | `park` |
 //! | `park` | the one way to wait and to wake, for tasks and plain threads | `cpu`, `task` |
 //! | `cpu` | a core: its kernel thread, its run queue, its timers, its reactor | `sched`, `task` |
 //! | `task` | a green thread: its states, id, stack, context | - |
@@ -13,6 +15,8 @@
 
 #[macro_use]
 pub(crate) mod atomic;
+#[cfg(not(loom))]
+mod blocking;
 pub mod channel;
 #[cfg(not(loom))]
 pub(crate) mod clock;
@@ -29,6 +33,8 @@ mod future;
 mod group;
 #[cfg(not(loom))]
 pub mod inspect;
+#[cfg(not(loom))]
+pub mod net;
 pub(crate) mod park;
 #[cfg(not(loom))]
 pub(crate) mod pin;
@@ -43,8 +49,12 @@ mod spawn;
 pub(crate) mod spin;
 pub mod sync;
 pub mod task;
+#[cfg(not(loom))]
+pub mod time;
 pub mod topology;
 
+#[cfg(not(loom))]
+pub use blocking::unblock;
 #[cfg(not(loom))]
 pub use error::{BuildError, SpawnError};
 #[cfg(not(loom))]

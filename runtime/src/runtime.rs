@@ -231,6 +231,8 @@ impl Runtime {
             // A worker that panicked has said so itself.
             let _ = thread.join();
         }
+        // Sockets may outlive their runtime, in plain threads.
+        self.shared.cpus.iter().for_each(|cpu| cpu.reactor.end());
     }
 }
 

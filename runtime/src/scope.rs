@@ -12,9 +12,25 @@ use crate::task::join::{JoinError, JoinHandle};
 use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Mutex;
+use std::time::Instant;
 
 /// Waits for a task that borrows from the caller's stack, also while the caller unwinds because it is cancelled; then the task is too.
 pub(crate) fn join_whatever_happens<T>(handle: JoinHandle<T>) -> T {
+    match join_or_cancel(handle, None) {
+        Ending::Finished(result) => result,
+        Ending::Late => unreachable!("there is no deadline"),
+    }
+}
+
+/// How a task with a deadline ended.
+pub(crate) enum Ending<T> {
+    Finished(T),
+    /// It was cancelled when the time was over.
+    Late,
+}
+
+/// As [`join_whatever_happens`], but the task is cancelled when the deadline has passed.
+pub(crate) fn join_or_cancel<T>(handle: JoinHandle<T>, deadline: Option<Instant>) -> Ending<T> {
     struct Wait<'a, T>(&'a JoinHandle<T>);
     impl<T> Drop for Wait<'_, T> {
         fn drop(&mut self) {
@@ -25,10 +41,16 @@ pub(crate) fn join_whatever_happens<T>(handle: JoinHandle<T>) -> T {
         }
     }
     let wait = Wait(&handle);
-    handle.wait(None);
+    handle.wait(deadline);
+    let late = !handle.is_finished();
+    if late {
+        handle.cancel();
+        handle.wait(None);
+    }
     drop(wait);
     match handle.join() {
-        Ok(result) => result,
+        Ok(result) => Ending::Finished(result),
+        Err(error) if late && error.is_cancelled() => Ending::Late,
         Err(error) => resume_unwind(error.into_panic().unwrap_or_else(|_| Box::new(Cancelled))),
     }
 }

@@ -48,7 +48,8 @@ const READ: u64 = 1;
 const WRITE: u64 = 2;
 const READ_CLOSED: u64 = 4;
 const WRITE_CLOSED: u64 = 8;
-const EVENT: u64 = 16;
+const ENDED: u64 = 16;
+const EVENT: u64 = 32;
 
 impl Direction {
     fn ready(self) -> u64 {
@@ -85,7 +86,7 @@ impl Source {
     /// Waits until the direction is perhaps ready.
     ///
     /// # Errors
-    /// `WouldBlock` when the deadline has passed.
+    /// `WouldBlock` when the deadline has passed; another if the runtime has ended.
     pub(crate) fn wait(&self, direction: Direction, deadline: Option<Instant>) -> io::Result<Seen> {
         let flags = direction.ready() | direction.closed();
         let look = || {
@@ -101,6 +102,9 @@ impl Source {
             if let Some(seen) = look() {
                 return Ok(seen);
             }
+            if self.word.load(Ordering::Acquire) & ENDED != 0 {
+                return Err(io::Error::other("the runtime that watched this socket has ended"));
+            }
             if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
                 return Err(io::ErrorKind::WouldBlock.into());
             }
@@ -108,10 +112,18 @@ impl Source {
         }
     }
 
-    /// After an attempt that found the direction not ready (any more).
+    /// After an attempt that took all there was, and less than there was room for.
     pub(crate) fn exhausted(&self, direction: Direction, seen: Seen) {
-        let Seen(word) = seen;
-        let _ = self.word.compare_exchange(word, word & !direction.ready(), Ordering::AcqRel, Ordering::Relaxed);
+        self.clear(direction.ready(), seen);
+    }
+
+    /// After an attempt that would block.
+    pub(crate) fn blocked(&self, direction: Direction, seen: Seen) {
+        self.clear(direction.ready() | direction.closed(), seen);
+    }
+
+    fn clear(&self, flags: u64, Seen(word): Seen) {
+        let _ = self.word.compare_exchange(word, word & !flags, Ordering::AcqRel, Ordering::Relaxed);
     }
 
     fn event(&self, flags: u64) {
@@ -122,7 +134,7 @@ impl Source {
             word = now;
         }
         for direction in [Direction::Read, Direction::Write] {
-            if flags & (direction.ready() | direction.closed()) != 0 {
+            if flags & (direction.ready() | direction.closed() | ENDED) != 0 {
                 self.wake_all(direction);
             }
         }
@@ -222,6 +234,14 @@ impl Reactor {
         let result = self.registry.deregister(socket);
         self.sources.lock().remove(key);
         result
+    }
+
+    /// The cpu has stopped for good: who waits for a socket of it is told.
+    pub(crate) fn end(&self) {
+        let sources: Vec<Arc<Source>> = self.sources.lock().iter().map(|(_, source)| Arc::clone(source)).collect();
+        for source in sources {
+            source.event(ENDED);
+        }
     }
 
     /// Whether a look can find anything. By the cpu's thread.
