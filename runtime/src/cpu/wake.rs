@@ -66,7 +66,7 @@ pub(crate) unsafe fn enqueue(task: &TaskStruct, why: Enqueue) {
     }
     if idle.is_some() {
         target.reactor.notify();
-    } else if !here.is_some_and(|here| here.index == target.index) {
+    } else if here.is_none_or(|here| here.index != target.index) {
         target.wake();
     } else if movable != 0 && why == Enqueue::Wakeup {
         // The running task goes on for a while: what waits behind it may be run by a cpu that has nothing to do.

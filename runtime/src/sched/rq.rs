@@ -451,7 +451,15 @@ impl RunQueue {
     pub(crate) fn set_class(&mut self, entity: EntityRef, class: Class, now: u64) -> bool {
         self.change(entity, now, |entity| {
             entity.class.set(class);
-            entity.set_weight(class_weight(class));
+            let (before, weight) = (entity.weight.get(), class_weight(class));
+            // What it is ahead or behind is time that it owes or is owed; another weight makes another distance of it. (Else a task that
+            // began at nice 19 would pay its first slice of 1 ms with 68 ms at nice 0.)
+            if entity.base.get() == Base::Relative && weight != before {
+                let distance = entity.vruntime.get().since(VRuntime::default());
+                let distance = i128::from(distance) * i128::from(before.raw()) / i128::from(weight.raw());
+                entity.vruntime.set(VRuntime::default().offset(distance as i64));
+            }
+            entity.set_weight(weight);
             entity.prev_sum_exec_runtime.set(entity.sum_exec_runtime.get());
         })
     }
