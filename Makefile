@@ -80,7 +80,8 @@ check-lints:
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	$(CARGO) clippy --locked -p fairground-allocator --all-targets --features valgrind,asan -- -D warnings
 	$(PORTABLE) $(CARGO) clippy --locked -p fairground-allocator -p fairground-runtime --all-targets -- -D warnings
-	$(LOOM) $(CARGO) clippy --locked -p fairground-allocator -p fairground-runtime --lib --profile test -- -D warnings
+	$(LOOM) $(CARGO) clippy --locked -p fairground-allocator --lib --profile test -- -D warnings
+	$(LOOM) $(CARGO) clippy --locked -p fairground-runtime --lib --profile test -- -D warnings -A dead-code -A unused-imports
 
 build:
 	@echo 'Library, launcher and benches with the release profile, as the tests use them (5 minutes)'

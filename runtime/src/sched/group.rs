@@ -145,7 +145,6 @@ impl std::error::Error for GroupError {}
 
 /// See the module's text.
 pub(crate) struct Group {
-    parent: Option<Arc<Group>>,
     pool: Arc<Pool>,
     cpus: Box<[GroupCpu]>,
 }
@@ -196,11 +195,7 @@ impl Group {
                 budget: Cell::new(0),
             }
         });
-        Arc::new(Group { cpus: cpus.collect(), pool, parent })
-    }
-
-    pub(crate) fn parent(&self) -> Option<&Arc<Group>> {
-        self.parent.as_ref()
+        Arc::new(Group { cpus: cpus.collect(), pool })
     }
 
     /// What waits and runs in it on all cpus, in the inner unit of weights.

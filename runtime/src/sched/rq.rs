@@ -302,11 +302,6 @@ impl RunQueue {
         self.fair.min_vruntime()
     }
 
-    /// The running entity.
-    pub(crate) fn curr(&self) -> Option<EntityRef> {
-        self.curr
-    }
-
     /// When the running entity's slice is over if nobody else comes; when somebody comes it may become earlier, but is at most
     /// one slice away even if nobody waits (so that asking again then is enough). `u64::MAX` for the FIFO class.
     #[inline]
