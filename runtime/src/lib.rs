@@ -25,6 +25,10 @@ mod cpu_sleep;
 mod error;
 #[cfg(not(loom))]
 mod future;
+#[cfg(not(loom))]
+mod group;
+#[cfg(not(loom))]
+pub mod inspect;
 pub(crate) mod park;
 #[cfg(not(loom))]
 pub(crate) mod pin;
@@ -45,6 +49,8 @@ pub mod topology;
 pub use error::{BuildError, SpawnError};
 #[cfg(not(loom))]
 pub use future::{block_on, spawn_future};
+#[cfg(not(loom))]
+pub use group::Group;
 #[cfg(not(loom))]
 pub use runtime::{Runtime, RuntimeBuilder};
 #[cfg(not(loom))]

@@ -59,6 +59,7 @@ impl Cpu {
             self.need_resched.store(true, Ordering::Relaxed);
         }
         self.note(&queue);
+        self.refill_due.store(queue.next_refill(), Ordering::Relaxed);
     }
 
     fn fire(&self, now: u64) {
