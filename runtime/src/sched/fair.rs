@@ -35,8 +35,9 @@ pub(super) struct FairQueue {
     pub(super) nr_running: u32,
     /// Tasks here and in groups below that are not throttled, the running one included.
     pub(super) h_nr_running: u32,
-    /// What `slice` computed last, and for which weight, load and number.
-    slice: Cell<(Weight, u64, u32, u64)>,
+    /// What `slice` computed last, since load and number changed, and for which weight.
+    slice: Cell<u64>,
+    slice_weight: Cell<Option<Weight>>,
 }
 
 impl FairQueue {
@@ -49,7 +50,8 @@ impl FairQueue {
             load: 0,
             nr_running: 0,
             h_nr_running: 0,
-            slice: Cell::new((Weight::NICE_0, 0, 0, 0)),
+            slice: Cell::new(0),
+            slice_weight: Cell::new(None),
         }
     }
 
@@ -88,6 +90,7 @@ impl FairQueue {
         debug_assert!(matches!(entity.on.get(), On::Nothing | On::Throttled), "{entity:?}");
         self.load += entity.weight.get().raw();
         self.nr_running += 1;
+        self.slice_weight.set(None);
         self.place(entity, why, cpu, now, tunables);
         entity.base.set(Base::Queue);
         entity.cpu.set(cpu);
@@ -146,6 +149,7 @@ impl FairQueue {
         entity.on.set(On::Nothing);
         self.load -= entity.weight.get().raw();
         self.nr_running -= 1;
+        self.slice_weight.set(None);
         if self.skip == Some(entity) {
             self.skip = None;
         }
@@ -204,26 +208,28 @@ impl FairQueue {
         if !within(next, curr, tunables) {
             return None;
         }
-        // First out, then in: with two entities the tree is empty in between.
-        self.timeline.remove(next);
         curr.on.set(On::Queue);
-        self.timeline.insert(curr);
+        self.timeline.exchange_leftmost(next, curr);
         self.start(next, now);
         Some(next)
     }
 
     /// How long an entity of this queue may run at a time: its share, by weight, of the time in which each runs once.
+    #[inline]
     pub(super) fn slice(&self, entity: EntityRef, tunables: &Tunables) -> u64 {
         let weight = entity.weight.get();
-        let (for_weight, for_load, for_number, slice) = self.slice.get();
-        if (for_weight, for_load, for_number) == (weight, self.load, self.nr_running) {
-            return slice;
+        if self.slice_weight.get() != Some(weight) {
+            self.slice_weight.set(Some(weight));
+            self.slice.set(self.compute_slice(weight, tunables));
         }
+        self.slice.get()
+    }
+
+    #[cold]
+    fn compute_slice(&self, weight: Weight, tunables: &Tunables) -> u64 {
         let period = tunables.latency.max(u64::from(self.nr_running) * tunables.min_granularity);
         let slice = u128::from(period) * u128::from(weight.raw()) / u128::from(self.load.max(weight.raw()));
-        let slice = (slice as u64).max(tunables.min_granularity);
-        self.slice.set((weight, self.load, self.nr_running, slice));
-        slice
+        (slice as u64).max(tunables.min_granularity)
     }
 
     /// The running entity's slice is over, and another one waits. If none waits, the next slice begins.
@@ -246,6 +252,7 @@ impl FairQueue {
     /// Changes the weight of an entity of this queue, waiting or running (`update_curr` was done).
     pub(super) fn reweight(&mut self, entity: EntityRef, weight: Weight) {
         self.load = self.load - entity.weight.get().raw() + weight.raw();
+        self.slice_weight.set(None);
         entity.set_weight(weight);
     }
 }

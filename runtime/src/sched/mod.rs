@@ -34,6 +34,7 @@ mod virtual_time;
 pub(crate) mod weight;
 
 pub use entity::Class;
+#[cfg_attr(not(test), allow(unused_imports))]
 pub(crate) use entity::{Entity, EntityRef, Params};
 pub use group::{Bandwidth, GroupError, Shares};
 pub(crate) use rq::{Enqueue, Leaving, RunQueue};

@@ -326,6 +326,7 @@ impl RunQueue {
         }
     }
 
+    #[inline]
     fn fair_left(&self, queue: &FairQueue) -> u64 {
         queue.curr.map_or(u64::MAX, |curr| queue.slice(curr, &self.tunables).saturating_sub(used(curr)))
     }
