@@ -4,12 +4,15 @@ use super::{Cpu, count};
 use crate::atomic::Ordering;
 use crate::clock::{monotonic, sched_clock};
 use crate::runtime::Shared;
-use crate::sched::{Enqueue, EntityRef};
+use crate::sched::EntityRef;
 use crate::task::stack::trim;
 
 /// Nanoseconds between looks at timers and sockets while there is always something to run: what a wake-up by them may be late.
 /// A look costs about 0.3 us with sockets.
 const LOOK_NS: u64 = 50_000;
+
+/// Nanoseconds between looks at the weights of other cpus: some slices, so that who waits there for long is seen.
+const BALANCE_NS: u64 = 4_000_000;
 
 /// Rounds of looking at its queue before a cpu sleeps: some microseconds, which is what waking it takes.
 const SPINS: u32 = 100;
@@ -21,7 +24,7 @@ impl Cpu {
             if let Some(picked) = self.pick() {
                 return Some(picked);
             }
-            self.look();
+            self.look(shared);
             if self.queued.load(Ordering::Relaxed) > 0 || shared.pull(self) {
                 continue;
             }
@@ -33,7 +36,7 @@ impl Cpu {
     }
 
     /// Wakes the tasks whose time has come, or whose sockets are ready.
-    pub(super) fn look(&self) {
+    pub(super) fn look(&self, shared: &Shared) {
         let mut wait = LOOK_NS;
         let due = self.timer_due.load(Ordering::Relaxed);
         if due != u64::MAX {
@@ -49,7 +52,24 @@ impl Cpu {
         if sched_clock() >= self.refill_due.load(Ordering::Relaxed) {
             self.unthrottle();
         }
-        self.own.look.set(sched_clock() + wait);
+        let now = sched_clock();
+        self.own.look.set(now + wait);
+        if shared.cpus.len() > 1 {
+            self.share(shared, now);
+        }
+    }
+
+    /// Lets cpus that have nothing to do know of what waits here, and evens out weights.
+    fn share(&self, shared: &Shared, now: u64) {
+        if self.movable.load(Ordering::Relaxed) != 0
+            && let Some(idle) = shared.rouse_an_idle_cpu(self)
+        {
+            idle.reactor.notify();
+        }
+        if now >= self.own.balance.get() {
+            self.own.balance.set(now + BALANCE_NS);
+            shared.balance(self);
+        }
     }
 
     /// Groups whose quota was used up may have one again.
@@ -127,49 +147,3 @@ const TRIM_NS: u64 = 1_000_000_000;
 
 /// Sheaves of 32 stacks that are given back at once: less than a millisecond.
 const TRIM_SHEAVES: usize = 16;
-
-/// Tasks that an idle cpu takes at once, and never more than half of what may move: Linux moves 32 at most.
-const PULL: usize = 32;
-
-impl Shared {
-    /// Something waits on another cpu that this one may take.
-    fn something_to_pull(&self, to: &Cpu) -> bool {
-        self.cpus.iter().any(|cpu| cpu.index != to.index && cpu.movable.load(Ordering::Relaxed) != 0)
-    }
-
-    /// Moves work from the cpu that has most to one that has none. True if something came, or may come at once.
-    fn pull(&self, to: &Cpu) -> bool {
-        let n = self.cpus.len();
-        let others = (1..n).map(|step| &self.cpus[(to.index as usize + step) % n]);
-        let Some(from) = others.max_by_key(|cpu| cpu.movable.load(Ordering::Relaxed)) else { return false };
-        if from.movable.load(Ordering::Relaxed) == 0 {
-            return false;
-        }
-        let mut stolen = [None; PULL];
-        let now = sched_clock();
-        {
-            let Some(mut queue) = from.queue.try_lock() else { return true };
-            let most = (queue.nr_movable().div_ceil(2) as usize).min(PULL);
-            for place in &mut stolen[..most] {
-                *place = queue.steal(now);
-                if let Some(task) = place {
-                    // Under this lock: who has it finds the tasks of this cpu only.
-                    task.cpu.store(to.index, Ordering::Relaxed);
-                }
-            }
-            from.note(&queue);
-        }
-        let mut queue = to.queue.lock();
-        let mut came = 0;
-        for task in stolen.into_iter().flatten() {
-            count(&task.stats.migrations, 1);
-            // SAFETY: stolen, so this cpu's to queue.
-            unsafe { queue.enqueue(self, task, Enqueue::Migrated, now) };
-            came += 1;
-        }
-        to.note(&queue);
-        count(&to.stats.steals, u64::from(came > 0));
-        count(&to.stats.migrations, came);
-        came > 0
-    }
-}

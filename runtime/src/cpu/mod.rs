@@ -3,6 +3,7 @@
 //! ```text
 //! worker.rs    the loop: pick, switch to the task, see why it left
 //! idle.rs      nothing to run: look for work elsewhere, then sleep in the reactor
+//! balance.rs   taking tasks from other cpus, and where woken ones go
 //! wake.rs      queueing a task on a cpu, and waking the cpu if it sleeps
 //! timers.rs    deadlines
 //! reactor.rs   sockets, and sleeping
@@ -10,6 +11,7 @@
 //! suspend.rs   what a task itself does to yield and to wait
 //! ```
 
+mod balance;
 pub(crate) mod idle;
 pub(crate) mod queue;
 pub(crate) mod reactor;
@@ -21,6 +23,7 @@ pub(crate) mod worker;
 
 use crate::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use crate::sched::RunQueue;
+use crate::sched::balance::CpuLoad;
 use crate::spin::Spin;
 use crate::task::id::IdRange;
 use crate::task::stack::StackCache;
@@ -47,6 +50,8 @@ pub(crate) struct Cpu {
     pub(crate) sleep: Sleep,
     /// Somebody better than the running task is in the queue.
     pub(crate) need_resched: AtomicBool,
+    /// What its tasks weigh together; likewise.
+    pub(crate) load: AtomicU64,
     /// When throttled groups may run again, by the scheduler's clock; likewise.
     pub(crate) refill_due: AtomicU64,
     pub(crate) timers: Spin<Timers>,
@@ -68,6 +73,9 @@ pub(crate) struct Own {
     pub(crate) slice_end: Cell<u64>,
     /// When the loop looks at timers and sockets next, by the scheduler's clock.
     pub(crate) look: Cell<u64>,
+    /// When the loop balances next, by the scheduler's clock, and room for the snapshot that needs.
+    pub(crate) balance: Cell<u64>,
+    pub(crate) loads: RefCell<Vec<CpuLoad>>,
     /// Switches there were when it slept last, and when idle stacks are given back.
     pub(crate) switches_at_sleep: Cell<u64>,
     pub(crate) trim_due: Cell<u64>,
@@ -146,6 +154,7 @@ impl Cpu {
             queued: AtomicU32::new(0),
             sleep: Sleep::new(),
             need_resched: AtomicBool::new(false),
+            load: AtomicU64::new(0),
             refill_due: AtomicU64::new(u64::MAX),
             timers: Spin::new(Timers::new()),
             timer_due: AtomicU64::new(u64::MAX),
@@ -157,6 +166,8 @@ impl Cpu {
                 ids: RefCell::new(ids),
                 slice_end: Cell::new(u64::MAX),
                 look: Cell::new(0),
+                balance: Cell::new(0),
+                loads: RefCell::new(Vec::new()),
                 switches_at_sleep: Cell::new(0),
                 trim_due: Cell::new(u64::MAX),
                 calls: Cell::new(1),

@@ -64,13 +64,16 @@ impl Queue {
         next
     }
 
-    /// For a cpu without work: the task that may go there and has waited longest. It is on no queue then, and the caller's.
-    pub(crate) fn steal(&mut self, now: u64) -> Option<&'static TaskStruct> {
+    /// For another cpu: the task that may go there and has waited longest, if its weight is right. It is on no queue then, and the caller's.
+    pub(crate) fn steal(&mut self, right: impl FnOnce(u64) -> bool, now: u64) -> Option<&'static TaskStruct> {
         let task = self.movable.front().get().map(|task| &raw const *task)?;
         // SAFETY: what is queued is alive, by `enqueue`'s contract, until a cpu has seen its end.
         let task = unsafe { &*task };
         // SAFETY: as above.
         let entity = unsafe { EntityRef::new(&task.entity) };
+        if !right(entity.load()) {
+            return None;
+        }
         self.went(Some(entity));
         self.rq.dequeue(entity, now);
         Some(task)
@@ -102,9 +105,13 @@ impl Queue {
         self.rq.nr_queued()
     }
 
-    /// Those among them that may move.
+    /// Those among them that may move: none if all that wait are of groups whose quota is used up: those need not move, for no cpu would run them.
     pub(crate) fn nr_movable(&self) -> u32 {
-        self.nr_movable
+        self.nr_movable.min(self.nr_queued())
+    }
+
+    pub(crate) fn load(&self) -> u64 {
+        self.rq.load()
     }
 
     pub(crate) fn slice_end(&self) -> u64 {

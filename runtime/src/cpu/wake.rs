@@ -37,11 +37,14 @@ pub(crate) unsafe fn enqueue(task: &TaskStruct, why: Enqueue) {
     let shared = unsafe { task.shared.as_ref() };
     let here = this_cpu().filter(|cpu| shared.owns(cpu));
     let home = &shared.cpus[task.cpu.load(Ordering::Relaxed) as usize];
-    // A new task goes where nobody else is, at no higher price than waking that cpu so that it takes some.
-    let idle = if why == Enqueue::New && here.is_some() && shared.may_move(task) {
-        shared.rouse_an_idle_cpu(home)
-    } else {
-        None
+    // A new task goes where nobody else is, at no higher price than waking that cpu so that it takes some; a woken one that may move, if it would
+    // have to wait behind others.
+    let idle = match here {
+        Some(_) if why == Enqueue::New && shared.may_move(task) => shared.rouse_an_idle_cpu(home),
+        Some(here) if shared.migrating && !task.pinned && home.queued.load(Ordering::Relaxed) > 0 => {
+            here.place(shared, home).filter(|cpu| cpu.sleep.rouse() == Roused::Asleep)
+        }
+        _ => None,
     };
     let target = idle.unwrap_or(home);
     if idle.is_some() {
@@ -50,13 +53,11 @@ pub(crate) unsafe fn enqueue(task: &TaskStruct, why: Enqueue) {
     let now = sched_clock();
     task.stats.ready_since.store(now, Ordering::Relaxed);
     let preempt;
-    let movable;
     {
         let mut queue = target.queue.lock();
         // SAFETY: by this function's contract.
         preempt = unsafe { queue.enqueue(shared, task, why, now) };
         target.note(&queue);
-        movable = queue.nr_movable();
     }
     if let Some(here) = here {
         count(if why == Enqueue::New { &here.stats.spawned } else { &here.stats.wakeups }, 1);
@@ -68,11 +69,6 @@ pub(crate) unsafe fn enqueue(task: &TaskStruct, why: Enqueue) {
         target.reactor.notify();
     } else if here.is_none_or(|here| here.index != target.index) {
         target.wake();
-    } else if movable != 0 && why == Enqueue::Wakeup {
-        // The running task goes on for a while: what waits behind it may be run by a cpu that has nothing to do.
-        if let Some(idle) = shared.rouse_an_idle_cpu(target) {
-            idle.reactor.notify();
-        }
     }
 }
 
@@ -82,6 +78,7 @@ impl Cpu {
     pub(crate) fn note(&self, queue: &Queue) {
         self.queued.store(queue.nr_queued(), Ordering::Relaxed);
         self.movable.store(queue.nr_movable(), Ordering::Relaxed);
+        self.load.store(queue.load(), Ordering::Relaxed);
         // What is due already stays due until `unthrottle` has seen to it.
         let (was, next) = (self.refill_due.load(Ordering::Relaxed), queue.next_refill());
         if was == u64::MAX || next == u64::MAX {
@@ -99,7 +96,7 @@ impl Cpu {
 
 impl Shared {
     /// A cpu that slept, and is owed a notification. None if no cpu sleeps, or one looks around already, and will see what there is.
-    fn rouse_an_idle_cpu(&self, from: &Cpu) -> Option<&Cpu> {
+    pub(super) fn rouse_an_idle_cpu(&self, from: &Cpu) -> Option<&Cpu> {
         let n = self.cpus.len();
         if n == 1 {
             return None;

@@ -37,7 +37,7 @@ pub(crate) fn main(cpu: &Cpu, shared: &Shared) {
         };
         next = cpu.switch_to(shared, picked);
         if sched_clock() >= cpu.own.look.get() {
-            cpu.look();
+            cpu.look(shared);
         }
     }
     set_this_cpu(None);

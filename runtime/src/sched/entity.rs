@@ -155,6 +155,11 @@ impl Entity {
         self.class.get()
     }
 
+    /// What it adds to its run queue's load.
+    pub(crate) fn load(&self) -> u64 {
+        self.weight.get().raw() >> Weight::SHIFT
+    }
+
     /// Nanoseconds it ran, up to the last look of its run queue.
     pub(crate) fn sum_exec_runtime(&self) -> u64 {
         self.sum_exec_runtime.get()

@@ -13,7 +13,10 @@
 //! word of a later value, its second look, after an acquire fence, sees that writer's odd number, written before a release fence.
 
 use super::SpinLock;
-use crate::atomic::{AtomicUsize, Ordering, UnsafeCell};
+#[cfg(not(any(loom, fairground_portable)))]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+use crate::atomic::Ordering;
+use crate::atomic::{AtomicUsize, UnsafeCell};
 #[cfg(not(any(loom, fairground_portable)))]
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 use crate::atomic::{fence, spin_loop};
@@ -31,7 +34,8 @@ use std::mem::MaybeUninit;
 /// assert_eq!(POSITION.read(), (2.0, 2.0));
 /// ```
 pub struct SeqLock<T> {
-    /// Odd while a writer is at it.
+    /// Odd while a writer is at it. Where readers take the lock nobody looks.
+    #[cfg_attr(any(loom, fairground_portable), allow(dead_code))]
     sequence: AtomicUsize,
     writers: SpinLock<()>,
     value: UnsafeCell<Words<T>>,
