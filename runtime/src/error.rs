@@ -42,7 +42,7 @@ impl std::error::Error for BuildError {
 }
 
 /// Why a task was not spawned.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SpawnError {
     /// The runtime has no such cpu.
@@ -53,6 +53,12 @@ pub enum SpawnError {
         /// How many there are; they are counted from 0.
         cpus: usize,
     },
+    /// The group belongs to another runtime, whose cpus are not this one's.
+    #[non_exhaustive]
+    OtherRuntimesGroup {
+        /// Its name.
+        group: Box<str>,
+    },
     /// No memory for the task.
     OutOfMemory,
 }
@@ -62,6 +68,12 @@ impl fmt::Display for SpawnError {
         match self {
             SpawnError::NoSuchCpu { cpu, cpus } => {
                 write!(f, "a task for cpu {cpu}: the runtime has cpus 0 to {}", cpus - 1)
+            }
+            SpawnError::OtherRuntimesGroup { group } => {
+                write!(
+                    f,
+                    "a task of group '{group}', which another runtime made: groups are for tasks of their own runtime"
+                )
             }
             SpawnError::OutOfMemory => f.write_str("no memory for a task"),
         }

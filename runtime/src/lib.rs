@@ -22,10 +22,16 @@ pub mod channel;
 pub(crate) mod clock;
 #[cfg(not(loom))]
 pub(crate) mod cpu;
+#[cfg(all(loom, test))]
+#[path = "cpu/sleep.rs"]
+mod cpu_sleep;
 #[cfg(not(loom))]
 mod error;
 #[cfg(not(loom))]
 mod future;
+mod group;
+#[cfg(not(loom))]
+pub mod inspect;
 #[cfg(not(loom))]
 pub mod net;
 pub(crate) mod park;
@@ -52,6 +58,8 @@ pub use blocking::unblock;
 pub use error::{BuildError, SpawnError};
 #[cfg(not(loom))]
 pub use future::{block_on, spawn_future};
+#[cfg(not(loom))]
+pub use group::Group;
 #[cfg(not(loom))]
 pub use runtime::{Runtime, RuntimeBuilder};
 #[cfg(not(loom))]

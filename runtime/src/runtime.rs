@@ -19,7 +19,7 @@ use crate::task::task::{TaskRef, TaskStruct};
 use crate::topology::Topology;
 use std::num::NonZeroUsize;
 use std::ptr::NonNull;
-use std::sync::{Condvar, Mutex, OnceLock, Weak};
+use std::sync::{Condvar, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 /// Most cpus a runtime may have.
@@ -86,6 +86,21 @@ impl Shared {
     pub(crate) fn some_cpu(&self) -> u32 {
         (self.next_cpu.fetch_add(1, Ordering::Relaxed) % self.cpus.len()) as u32
     }
+}
+
+/// All runtimes there are, for handles that may outlive theirs.
+static RUNTIMES: Mutex<Vec<Weak<Shared>>> = Mutex::new(Vec::new());
+
+/// The runtime, if it has not ended.
+pub(crate) fn find(shared: NonNull<Shared>) -> Option<Arc<Shared>> {
+    let runtimes = RUNTIMES.lock().unwrap_or_else(PoisonError::into_inner);
+    runtimes.iter().find(|runtime| std::ptr::eq(runtime.as_ptr(), shared.as_ptr())).and_then(Weak::upgrade)
+}
+
+fn remember(shared: &Arc<Shared>) {
+    let mut runtimes = RUNTIMES.lock().unwrap_or_else(PoisonError::into_inner);
+    runtimes.retain(|runtime| runtime.strong_count() != 0);
+    runtimes.push(Arc::downgrade(shared));
 }
 
 /// Green threads on some cores. Most programs need none: [`spawn`](crate::spawn) has one for the whole process.
@@ -353,6 +368,7 @@ impl RuntimeBuilder {
             none_live: (Mutex::new(()), Condvar::new()),
             next_cpu: AtomicUsize::new(0),
         });
+        remember(&shared);
         let mut runtime = Runtime { shared, threads: Vec::new() };
         for index in 0..workers {
             let shared = Arc::clone(&runtime.shared);

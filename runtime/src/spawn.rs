@@ -2,8 +2,9 @@
 
 use crate::cpu::{self, wake};
 use crate::error::SpawnError;
+use crate::group::Group;
 use crate::runtime::{Runtime, Shared};
-use crate::sched::{Enqueue, Entity, Nice};
+use crate::sched::{Class, Enqueue, Entity, Nice, Params};
 use crate::task::join::JoinHandle;
 use crate::task::stack::StackSize;
 use crate::task::task::{self, New, TaskStruct};
@@ -38,7 +39,8 @@ pub fn yield_now() {
 pub struct Builder {
     name: Option<Box<str>>,
     cpu: Option<usize>,
-    nice: Nice,
+    class: Class,
+    group: Option<Group>,
     stack_size: Option<StackSize>,
 }
 
@@ -64,8 +66,22 @@ impl Builder {
 
     /// Its share against other tasks of its cpu: each step is a factor of about 1.25.
     #[must_use]
-    pub fn nice(mut self, nice: Nice) -> Builder {
-        self.nice = nice;
+    pub fn nice(self, nice: Nice) -> Builder {
+        self.class(Class::Fair(nice))
+    }
+
+    /// How it is scheduled; fair, unless told otherwise.
+    #[must_use]
+    pub fn class(mut self, class: Class) -> Builder {
+        self.class = class;
+        self
+    }
+
+    /// The group whose weight and quota it shares in. Without this it is in none, whatever its parent is in. Real-time and idle tasks are
+    /// scheduled outside of groups.
+    #[must_use]
+    pub fn group(mut self, group: &Group) -> Builder {
+        self.group = Some(group.clone());
         self
     }
 
@@ -79,7 +95,7 @@ impl Builder {
     /// As [`spawn`].
     ///
     /// # Errors
-    /// The runtime has no such cpu, or there is no memory.
+    /// The runtime has no such cpu, the group is another runtime's, or there is no memory.
     pub fn spawn<F, T>(self, f: F) -> Result<JoinHandle<T>, SpawnError>
     where
         F: FnOnce() -> T + Send + 'static,
@@ -97,7 +113,7 @@ impl Builder {
     /// Spawns on a runtime.
     ///
     /// # Errors
-    /// The runtime has no such cpu, or there is no memory.
+    /// The runtime has no such cpu, the group is another runtime's, or there is no memory.
     pub fn spawn_on<F, T>(self, runtime: &Runtime, f: F) -> Result<JoinHandle<T>, SpawnError>
     where
         F: FnOnce() -> T + Send + 'static,
@@ -122,13 +138,16 @@ impl Builder {
             (None, Some(here)) => here.index,
             (None, None) => shared.some_cpu(),
         };
+        if let Some(group) = self.group.as_ref().filter(|group| !group.is_of(shared)) {
+            return Err(SpawnError::OtherRuntimesGroup { group: group.name().into() });
+        }
         let slot = match here {
             Some(here) => here.own.ids.borrow_mut().reserve(),
             None => shared.registry.reserve(),
         };
         let slot = slot.map_err(|_| SpawnError::OutOfMemory)?;
         let new = New {
-            entity: Entity::new(self.nice),
+            entity: Entity::new(Params { class: self.class, group: self.group.map(|group| group.inner) }),
             cpu,
             pinned: self.cpu.is_some(),
             parent: cpu::current_task().map(TaskStruct::id),

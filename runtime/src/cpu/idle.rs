@@ -1,9 +1,7 @@
 //! A cpu with nothing in its queue: it looks at timers and sockets, pulls from other cpus, and then sleeps in its reactor.
 
-use super::queue::task_of;
-use super::wake::{ASLEEP, AWAKE, SPINNING};
 use super::{Cpu, count};
-use crate::atomic::{Ordering, fence};
+use crate::atomic::Ordering;
 use crate::clock::{monotonic, sched_clock};
 use crate::runtime::Shared;
 use crate::sched::{Enqueue, EntityRef};
@@ -20,7 +18,7 @@ impl Cpu {
     /// The next task to run; None at the runtime's end.
     pub(super) fn find(&self, shared: &Shared) -> Option<EntityRef> {
         loop {
-            if let Some(picked) = self.pick(shared) {
+            if let Some(picked) = self.pick() {
                 return Some(picked);
             }
             self.look();
@@ -48,7 +46,20 @@ impl Cpu {
         if self.reactor.has_sources() {
             self.reactor.look();
         }
+        if sched_clock() >= self.refill_due.load(Ordering::Relaxed) {
+            self.unthrottle();
+        }
         self.own.look.set(sched_clock() + wait);
+    }
+
+    /// Groups whose quota was used up may have one again.
+    fn unthrottle(&self) {
+        let mut queue = self.queue.lock();
+        if queue.unthrottle(sched_clock()) {
+            self.need_resched.store(true, Ordering::Relaxed);
+        }
+        self.note(&queue);
+        self.refill_due.store(queue.next_refill(), Ordering::Relaxed);
     }
 
     fn fire(&self, now: u64) {
@@ -58,35 +69,29 @@ impl Cpu {
     }
 
     fn sleep(&self, shared: &Shared) {
-        self.sleep.store(SPINNING, Ordering::Relaxed);
         shared.sleepers.fetch_add(1, Ordering::Relaxed);
-        fence(Ordering::SeqCst);
+        self.sleep.announce();
+        let something =
+            || self.queued.load(Ordering::Relaxed) > 0 || shared.is_over() || shared.something_to_pull(self);
         let mut spins = 0;
         let asleep = loop {
-            if self.queued.load(Ordering::Relaxed) > 0 || shared.is_over() || shared.something_to_pull(self) {
+            if something() || self.sleep.is_roused() {
                 break false;
             }
             if spins == SPINS {
-                break self.sleep.compare_exchange(SPINNING, ASLEEP, Ordering::SeqCst, Ordering::SeqCst).is_ok();
-            }
-            if self.sleep.load(Ordering::Relaxed) == AWAKE {
-                break false;
+                break self.sleep.commit();
             }
             spins += 1;
             std::hint::spin_loop();
         };
-        if asleep {
-            fence(Ordering::SeqCst);
-            // What was queued between the last look and ASLEEP met SPINNING, and is seen here.
-            if self.queued.load(Ordering::Relaxed) == 0 && !shared.is_over() && !shared.something_to_pull(self) {
-                let before = sched_clock();
-                self.reactor.sleep(self.timer_due.load(Ordering::Relaxed).min(self.trim_due()));
-                count(&self.stats.sleeps, 1);
-                count(&self.stats.idle, sched_clock().saturating_sub(before));
-                self.trim();
-            }
+        if asleep && !something() {
+            let before = sched_clock();
+            self.reactor.sleep(self.timer_due.load(Ordering::Relaxed).min(self.trim_due()).min(self.refill_at()));
+            count(&self.stats.sleeps, 1);
+            count(&self.stats.idle, sched_clock().saturating_sub(before));
+            self.trim();
         }
-        self.sleep.store(AWAKE, Ordering::Relaxed);
+        self.sleep.end();
         shared.sleepers.fetch_sub(1, Ordering::Relaxed);
     }
 }
@@ -99,6 +104,14 @@ impl Cpu {
             self.own.trim_due.set(monotonic() + TRIM_NS);
         }
         self.own.trim_due.get()
+    }
+
+    /// When groups may run again, by the clock that deadlines are in.
+    fn refill_at(&self) -> u64 {
+        match self.refill_due.load(Ordering::Relaxed) {
+            u64::MAX => u64::MAX,
+            due => monotonic() + due.saturating_sub(sched_clock()),
+        }
     }
 
     fn trim(&self) {
@@ -136,18 +149,19 @@ impl Shared {
         let now = sched_clock();
         {
             let Some(mut queue) = from.queue.try_lock() else { return true };
-            let most = (queue.movable().div_ceil(2) as usize).min(PULL);
+            let most = (queue.nr_movable().div_ceil(2) as usize).min(PULL);
             for place in &mut stolen[..most] {
-                *place = queue.steal(self, now);
+                *place = queue.steal(now);
+                if let Some(task) = place {
+                    // Under this lock: who has it finds the tasks of this cpu only.
+                    task.cpu.store(to.index, Ordering::Relaxed);
+                }
             }
             from.note(&queue);
         }
         let mut queue = to.queue.lock();
         let mut came = 0;
-        for entity in stolen.into_iter().flatten() {
-            // SAFETY: of a live task, and off its queue.
-            let task = unsafe { task_of(entity) };
-            task.cpu.store(to.index, Ordering::Relaxed);
+        for task in stolen.into_iter().flatten() {
             count(&task.stats.migrations, 1);
             // SAFETY: stolen, so this cpu's to queue.
             unsafe { queue.enqueue(self, task, Enqueue::Migrated, now) };

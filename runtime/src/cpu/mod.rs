@@ -6,18 +6,14 @@
 //! wake.rs      queueing a task on a cpu, and waking the cpu if it sleeps
 //! timers.rs    deadlines
 //! reactor.rs   sockets, and sleeping
+//! sleep.rs     who may sleep, and who owes a notification
 //! suspend.rs   what a task itself does to yield and to wait
 //! ```
-//!
-//! # Sleeping and waking
-//!
-//! A cpu that finds nothing says so (`sleep` = ASLEEP), and looks at its queue once more before it sleeps. Who queues a task does
-//! it first, and looks at `sleep` after. Between the two steps of each stands a sequentially consistent fence, so at
-//! least one sees what the other wrote (Dekker). Whoever moves `sleep` from ASLEEP to AWAKE owes the reactor a notification.
 
 pub(crate) mod idle;
 pub(crate) mod queue;
 pub(crate) mod reactor;
+pub(crate) mod sleep;
 pub(crate) mod suspend;
 pub(crate) mod timers;
 pub(crate) mod wake;
@@ -32,6 +28,7 @@ use crate::task::task::{Resumer, TaskRef, TaskStruct};
 use crate::topology::CpuId;
 use queue::Queue;
 use reactor::Reactor;
+use sleep::Sleep;
 use std::cell::{Cell, RefCell};
 use std::ptr::NonNull;
 use timers::Timers;
@@ -47,9 +44,11 @@ pub(crate) struct Cpu {
     pub(crate) queued: AtomicU32,
     /// Those among them that another cpu may take; likewise.
     pub(crate) movable: AtomicU32,
-    pub(crate) sleep: AtomicU32,
+    pub(crate) sleep: Sleep,
     /// Somebody better than the running task is in the queue.
     pub(crate) need_resched: AtomicBool,
+    /// When throttled groups may run again, by the scheduler's clock; likewise.
+    pub(crate) refill_due: AtomicU64,
     pub(crate) timers: Spin<Timers>,
     /// The earliest deadline, as a hint.
     pub(crate) timer_due: AtomicU64,
@@ -145,8 +144,9 @@ impl Cpu {
             queue: Spin::new(Queue::new(rq)),
             movable: AtomicU32::new(0),
             queued: AtomicU32::new(0),
-            sleep: AtomicU32::new(wake::AWAKE),
+            sleep: Sleep::new(),
             need_resched: AtomicBool::new(false),
+            refill_due: AtomicU64::new(u64::MAX),
             timers: Spin::new(Timers::new()),
             timer_due: AtomicU64::new(u64::MAX),
             reactor: Reactor::new()?,

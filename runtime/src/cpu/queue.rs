@@ -1,16 +1,20 @@
 //! A cpu's run queue with the tasks in it: what is behind the queue's lock.
 //!
-//! Beside the scheduler's queue stands the number of tasks in it that other cpus may take, so that an idle cpu knows whether looking
-//! is of use: it sleeps while a busy cpu has only tasks that must stay there.
+//! Beside the scheduler's queue stands a list of the tasks in it that other cpus may take, the one that waits longest first: an idle cpu
+//! finds one at once, and sleeps while a busy cpu has only tasks that must stay there.
 
 use crate::runtime::Shared;
-use crate::sched::{Enqueue, EntityRef, Leaving, RunQueue};
+use crate::sched::{Class, Enqueue, EntityRef, Leaving, RunQueue};
 use crate::task::task::TaskStruct;
+use intrusive_collections::{LinkedList, LinkedListLink, UnsafeRef, intrusive_adapter};
+
+intrusive_adapter!(pub(crate) ByMovable = UnsafeRef<TaskStruct>: TaskStruct { movable => LinkedListLink });
 
 /// See the module's text.
 pub(crate) struct Queue {
     rq: RunQueue,
-    movable: u32,
+    movable: LinkedList<ByMovable>,
+    nr_movable: u32,
 }
 
 /// The task an entity is part of.
@@ -24,7 +28,7 @@ pub(crate) unsafe fn task_of<'a>(entity: EntityRef) -> &'a TaskStruct {
 
 impl Queue {
     pub(crate) fn new(rq: RunQueue) -> Queue {
-        Queue { rq, movable: 0 }
+        Queue { rq, movable: LinkedList::new(ByMovable::new()), nr_movable: 0 }
     }
 
     /// True if the running task should give way.
@@ -33,15 +37,15 @@ impl Queue {
     /// The task is READY or NEW, on no queue, and the caller's to queue. It lives until a cpu has seen its end.
     #[inline]
     pub(crate) unsafe fn enqueue(&mut self, shared: &Shared, task: &TaskStruct, why: Enqueue, now: u64) -> bool {
-        self.movable += u32::from(shared.may_move(task));
+        self.came(shared, task);
         // SAFETY: by this function's contract.
         self.rq.enqueue(unsafe { EntityRef::new(&task.entity) }, why, now)
     }
 
     #[inline]
-    pub(crate) fn pick_next(&mut self, shared: &Shared, now: u64) -> Option<EntityRef> {
+    pub(crate) fn pick_next(&mut self, now: u64) -> Option<EntityRef> {
         let next = self.rq.pick_next(now);
-        self.left(shared, next);
+        self.went(next);
         next
     }
 
@@ -54,25 +58,42 @@ impl Queue {
     /// The running task lets others run, if it is their turn.
     #[inline]
     pub(crate) fn yield_current(&mut self, shared: &Shared, task: &TaskStruct, now: u64) -> Option<EntityRef> {
-        self.movable += u32::from(shared.may_move(task));
+        self.came(shared, task);
         let next = self.rq.yield_current(now);
-        self.left(shared, next);
+        self.went(next);
         next
     }
 
-    /// For a cpu without work: a task that may go there. It is on no queue then, and the caller's.
-    pub(crate) fn steal(&mut self, shared: &Shared, now: u64) -> Option<EntityRef> {
-        // SAFETY: what is queued is a live task's.
-        let stolen = self.rq.steal(|entity| shared.may_move(unsafe { task_of(entity) }), now);
-        self.left(shared, stolen);
-        stolen
+    /// For a cpu without work: the task that may go there and has waited longest. It is on no queue then, and the caller's.
+    pub(crate) fn steal(&mut self, now: u64) -> Option<&'static TaskStruct> {
+        let task = self.movable.front().get().map(|task| &raw const *task)?;
+        // SAFETY: what is queued is alive, by `enqueue`'s contract, until a cpu has seen its end.
+        let task = unsafe { &*task };
+        // SAFETY: as above.
+        let entity = unsafe { EntityRef::new(&task.entity) };
+        self.went(Some(entity));
+        self.rq.dequeue(entity, now);
+        Some(task)
     }
 
     #[inline]
-    fn left(&mut self, shared: &Shared, entity: Option<EntityRef>) {
+    fn came(&mut self, shared: &Shared, task: &TaskStruct) {
+        if shared.may_move(task) {
+            // SAFETY: stays where it is while it is queued.
+            self.movable.push_back(unsafe { UnsafeRef::from_raw(&raw const *task) });
+            self.nr_movable += 1;
+        }
+    }
+
+    #[inline]
+    fn went(&mut self, entity: Option<EntityRef>) {
+        let Some(entity) = entity else { return };
         // SAFETY: it was queued until now.
-        if entity.is_some_and(|entity| shared.may_move(unsafe { task_of(entity) })) {
-            self.movable -= 1;
+        let task: &TaskStruct = unsafe { task_of(entity) };
+        if task.movable.is_linked() {
+            // SAFETY: linked, and only ever into the list of the queue it is on.
+            unsafe { self.movable.cursor_mut_from_ptr(task) }.remove();
+            self.nr_movable -= 1;
         }
     }
 
@@ -82,11 +103,30 @@ impl Queue {
     }
 
     /// Those among them that may move.
-    pub(crate) fn movable(&self) -> u32 {
-        self.movable
+    pub(crate) fn nr_movable(&self) -> u32 {
+        self.nr_movable
     }
 
     pub(crate) fn slice_end(&self) -> u64 {
         self.rq.slice_end()
+    }
+
+    /// When groups whose quota is used up may run again, by the scheduler's clock; `u64::MAX`: there is none.
+    pub(crate) fn next_refill(&self) -> u64 {
+        self.rq.next_refill().unwrap_or(u64::MAX)
+    }
+
+    /// Lets groups run again that have a quota again. True if the running task should give way.
+    pub(crate) fn unthrottle(&mut self, now: u64) -> bool {
+        self.rq.unthrottle(now)
+    }
+
+    /// Changes how a task is scheduled, queued or not. True if the running task should give way.
+    ///
+    /// # Safety
+    /// The task was on this queue last, or is.
+    pub(crate) unsafe fn set_class(&mut self, task: &TaskStruct, class: Class, now: u64) -> bool {
+        // SAFETY: by this function's contract.
+        self.rq.set_class(unsafe { EntityRef::new(&task.entity) }, class, now)
     }
 }

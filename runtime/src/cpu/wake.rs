@@ -1,19 +1,13 @@
 //! Queueing a task on a cpu, and waking the cpu if it sleeps. See the module above for the protocol.
 
 use super::queue::Queue;
+use super::sleep::Roused;
 use super::{Cpu, count, this_cpu};
 use crate::atomic::{Ordering, fence};
 use crate::clock::sched_clock;
 use crate::runtime::Shared;
 use crate::sched::Enqueue;
 use crate::task::task::TaskStruct;
-
-/// `Cpu::sleep`: the cpu runs, or will look at its queue before it sleeps.
-pub(crate) const AWAKE: u32 = 0;
-/// It looks around before it sleeps, so nobody need notify it.
-pub(crate) const SPINNING: u32 = 1;
-/// It sleeps in its reactor, or is about to.
-pub(crate) const ASLEEP: u32 = 2;
 
 impl TaskStruct {
     /// Ends the task's park, or the next one.
@@ -52,7 +46,7 @@ pub(crate) unsafe fn enqueue(task: &TaskStruct, why: Enqueue) {
         // SAFETY: by this function's contract.
         preempt = unsafe { queue.enqueue(shared, task, why, now) };
         target.note(&queue);
-        movable = queue.movable();
+        movable = queue.nr_movable();
     }
     if let Some(here) = here {
         count(if why == Enqueue::New { &here.stats.spawned } else { &here.stats.wakeups }, 1);
@@ -75,24 +69,19 @@ impl Cpu {
     #[inline]
     pub(crate) fn note(&self, queue: &Queue) {
         self.queued.store(queue.nr_queued(), Ordering::Relaxed);
-        self.movable.store(queue.movable(), Ordering::Relaxed);
+        self.movable.store(queue.nr_movable(), Ordering::Relaxed);
+        // What is due already stays due until `unthrottle` has seen to it.
+        let (was, next) = (self.refill_due.load(Ordering::Relaxed), queue.next_refill());
+        if was == u64::MAX || next == u64::MAX {
+            self.refill_due.store(next, Ordering::Relaxed);
+        }
     }
 
     /// After something was queued or told: the cpu looks at it.
     pub(crate) fn wake(&self) {
-        fence(Ordering::SeqCst);
-        if self.sleep.load(Ordering::Relaxed) != AWAKE {
-            self.rouse();
-        }
-    }
-
-    /// True if the cpu was not awake.
-    fn rouse(&self) -> bool {
-        let was = self.sleep.swap(AWAKE, Ordering::AcqRel);
-        if was == ASLEEP {
+        if self.sleep.rouse() == Roused::Asleep {
             self.reactor.notify();
         }
-        was != AWAKE
     }
 }
 
@@ -106,10 +95,11 @@ impl Shared {
         let n = self.cpus.len();
         for step in 1..n {
             let cpu = &self.cpus[(from as usize + step) % n];
-            match cpu.sleep.load(Ordering::Relaxed) {
-                SPINNING => return,
-                ASLEEP if cpu.rouse() => return,
-                _ => (),
+            if cpu.sleep.is_spinning() {
+                return;
+            }
+            if cpu.sleep.is_asleep() && cpu.sleep.rouse_fenced() == Roused::Asleep {
+                return cpu.reactor.notify();
             }
         }
     }

@@ -57,7 +57,7 @@ impl Cpu {
         // SAFETY: what the run queue picks is a task's entity, alive until this cpu has seen its end.
         let task: &TaskStruct = unsafe { task_of(picked) };
         if !task.state.pick() {
-            return self.leave_stopped(shared);
+            return self.leave_stopped();
         }
         // SAFETY: this cpu picked the task, so its context is this cpu's.
         let context = task.context.with_mut(|context| unsafe { &mut *context });
@@ -131,7 +131,7 @@ impl Cpu {
             // SAFETY: alive, and on no queue since `put_prev`; READY without having been PARKED, so nobody else queues it.
             unsafe { queue.enqueue(shared, task, Enqueue::Wakeup, now) };
         }
-        let next = queue.pick_next(shared, now);
+        let next = queue.pick_next(now);
         self.picked(&queue, next, now)
     }
 
@@ -146,7 +146,7 @@ impl Cpu {
         let next = {
             let mut queue = self.queue.lock();
             queue.put_prev(Leaving::Dead, now);
-            let next = queue.pick_next(shared, now);
+            let next = queue.pick_next(now);
             self.picked(&queue, next, now)
         };
         // SAFETY: the task's slot, from this registry, for the last time; it has no destructor.
@@ -180,19 +180,19 @@ impl Cpu {
     }
 
     /// Picks from the queue, after nothing ran here.
-    pub(super) fn pick(&self, shared: &Shared) -> Option<EntityRef> {
+    pub(super) fn pick(&self) -> Option<EntityRef> {
         let now = sched_clock();
         let mut queue = self.queue.lock();
-        let next = queue.pick_next(shared, now);
+        let next = queue.pick_next(now);
         self.picked(&queue, next, now)
     }
 
     /// A task that was stopped before it ran leaves the queue; it is its waker's then.
-    fn leave_stopped(&self, shared: &Shared) -> Option<EntityRef> {
+    fn leave_stopped(&self) -> Option<EntityRef> {
         let now = sched_clock();
         let mut queue = self.queue.lock();
         queue.put_prev(Leaving::Blocked, now);
-        let next = queue.pick_next(shared, now);
+        let next = queue.pick_next(now);
         self.picked(&queue, next, now)
     }
 }

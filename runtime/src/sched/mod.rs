@@ -27,7 +27,7 @@ mod timeline;
 pub(crate) mod weight;
 
 pub use entity::Class;
-pub(crate) use entity::{Entity, EntityRef};
+pub(crate) use entity::{Entity, EntityRef, Params};
 pub use group::{Bandwidth, GroupError, Shares};
 pub(crate) use rq::{Enqueue, Leaving, RunQueue};
 pub use rt::{RtPriority, RtPriorityError};

@@ -2,8 +2,13 @@
 
 use super::id::TaskId;
 use super::state::Phase;
-use super::task::TaskRef;
+use super::task::{TaskRef, TaskStruct};
 use crate::atomic::Ordering;
+use crate::clock::sched_clock;
+use crate::cpu::Cpu;
+use crate::cpu::queue::Queue;
+use crate::runtime;
+use crate::sched::{Class, Nice};
 use std::fmt;
 use std::time::Duration;
 
@@ -84,6 +89,50 @@ impl Task {
     /// Ends a [`stop`](Task::stop).
     pub fn resume(&self) {
         self.0.resume();
+    }
+
+    /// How it is scheduled.
+    pub fn class(&self) -> Class {
+        self.with_its_queue(|task, _| task.entity.class())
+    }
+
+    /// Changes how it is scheduled, from now on. What has ended stays as it is.
+    pub fn set_class(&self, class: Class) {
+        self.with_its_queue(|task, queue| {
+            let Some((cpu, queue)) = queue else { return };
+            // SAFETY: the queue the task is on, or was on last.
+            if unsafe { queue.set_class(task, class, sched_clock()) } {
+                cpu.need_resched.store(true, Ordering::Relaxed);
+            }
+        });
+    }
+
+    /// Changes its share against other fair tasks. A task of another class becomes a fair one.
+    pub fn set_nice(&self, nice: Nice) {
+        self.set_class(Class::Fair(nice));
+    }
+
+    /// How long it ran, up to when its cpu last looked: at its last switch, for a task that runs.
+    pub fn run_time(&self) -> Duration {
+        Duration::from_nanos(self.with_its_queue(|task, _| task.entity.sum_exec_runtime()))
+    }
+
+    /// Calls `f` with the task's entity locked, and the queue if the task's runtime still is.
+    fn with_its_queue<R>(&self, f: impl FnOnce(&TaskStruct, Option<(&Cpu, &mut Queue)>) -> R) -> R {
+        let task = &*self.0;
+        // Without a runtime there are no cpus left that could change anything.
+        let Some(shared) = runtime::find(task.shared) else { return f(task, None) };
+        loop {
+            let index = task.cpu.load(Ordering::Relaxed);
+            // A task that ended before another runtime came to the same address may have had more cpus.
+            let Some(cpu) = shared.cpus.get(index as usize) else { return f(task, None) };
+            let mut queue = cpu.queue.lock();
+            // It moves under the lock of the queue that it leaves.
+            if task.cpu.load(Ordering::Relaxed) == index {
+                let queue = (!task.state.is_dead()).then_some((cpu, &mut *queue));
+                return f(task, queue);
+            }
+        }
     }
 
     /// How often it was given a cpu.

@@ -10,7 +10,7 @@
 //! | field | who |
 //! |---|---|
 //! | `state` | everybody, by its moves (`state.rs`) |
-//! | `entity` | the holder of the lock of the run queue of cpu `cpu` |
+//! | `entity`, `movable` | the holder of the lock of the run queue of cpu `cpu` |
 //! | `cpu` | written under the locks of the queue it leaves and the one it goes to; read by anybody as a hint |
 //! | `context`, `payload`, `locals` | the cpu that runs the task, on or off its stack; the joiner's is the result of a DEAD task |
 //! | `joiner` | the joiner, or the task's end: see JOINER in `state.rs` |
@@ -25,12 +25,13 @@
 use super::id::{Slot, TaskId};
 use super::stack::{Stack, StackSize};
 use super::state::{Phase, State};
-use crate::atomic::{AtomicU32, AtomicU64, Ordering, UnsafeCell, fence};
+use crate::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, UnsafeCell, fence};
 use crate::cpu::timers::Timer;
 use crate::runtime::Shared;
 use crate::sched::Entity;
 use corosensei::{Coroutine, Yielder};
 use fairground_allocator::cache::{CacheFlags, RawCache};
+use intrusive_collections::LinkedListLink;
 use std::alloc::Layout;
 use std::any::Any;
 use std::mem::ManuallyDrop;
@@ -62,12 +63,16 @@ pub(crate) struct TaskStruct {
     pub(crate) cpu: AtomicU32,
     /// May not leave its cpu even before it started.
     pub(crate) pinned: bool,
+    /// Suspension points do not unwind though it is cancelled. Only the task itself touches it.
+    pub(super) shielded: AtomicBool,
     vtable: &'static Vtable,
     pub(crate) shared: NonNull<Shared>,
     pub(crate) stack_size: StackSize,
     pub(crate) context: UnsafeCell<Option<Context>>,
     pub(crate) resumer: UnsafeCell<Option<NonNull<Resumer>>>,
     pub(crate) timer: Timer,
+    /// Its place in the list of what may move, while it is queued.
+    pub(crate) movable: LinkedListLink,
     joiner: UnsafeCell<Option<Joiner>>,
     pub(crate) slot: Slot<TaskStruct>,
     pub(crate) parent: Option<TaskId>,
@@ -165,6 +170,7 @@ where
         refs: AtomicU32::new(2),
         cpu: AtomicU32::new(new.cpu),
         pinned: new.pinned,
+        shielded: AtomicBool::new(false),
         vtable: const {
             &Vtable {
                 run: run::<F, T>,
@@ -179,6 +185,7 @@ where
         context: UnsafeCell::new(None),
         resumer: UnsafeCell::new(None),
         timer: Timer::new(),
+        movable: LinkedListLink::new(),
         joiner: UnsafeCell::new(None),
         slot: new.slot,
         parent: new.parent,
