@@ -88,6 +88,16 @@ fn heap_tables_shows_the_strings_in_their_class() {
 }
 
 #[test]
+fn tcp_echo_answers_every_request_with_what_was_sent() {
+    let text = output(Command::new(env!("CARGO_BIN_EXE_tcp_echo")).args(["50", "20"]));
+    assert!(text.starts_with("50 clients and as many connections, a task each; "), "{text}");
+    assert!(text.contains("\n1000 requests of 100 bytes answered, all right, in "), "{text}");
+    assert!(text.ends_with(" requests/s\n"), "{text}");
+    let output = Command::new(env!("CARGO_BIN_EXE_tcp_echo")).arg("many").output().expect("run the example");
+    assert_eq!(output.status.code(), Some(2));
+}
+
+#[test]
 fn the_c_program_builds_by_pkg_config_and_runs_on_the_library() {
     let folder = tempfile::tempdir().expect("a temporary directory");
     let prefix = folder.path().join("prefix");
