@@ -41,8 +41,8 @@ help:
 # ---------------------------------------------------------------------------------------------------------------- tests
 
 # In this order: what is quick and fails often comes first.
-STEPS := setup check-format check-lints build test-core test-portable test-page-sizes model test-ffi test-programs \
-	test-examples test-gates test-docs test-stress fuzz
+STEPS := setup check-format check-lints build test-core test-runtime test-portable test-page-sizes model test-ffi \
+	test-programs test-examples test-gates test-docs test-stress fuzz
 
 .PHONY: test test-long
 test:
@@ -79,8 +79,9 @@ check-lints:
 		'benches/runtimes/Cargo.lock is older than runtime/Cargo.toml: the same command without --locked renews it'; exit 1; }
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	$(CARGO) clippy --locked -p fairground-allocator --all-targets --features valgrind,asan -- -D warnings
-	$(PORTABLE) $(CARGO) clippy --locked -p fairground-allocator --all-targets -- -D warnings
+	$(PORTABLE) $(CARGO) clippy --locked -p fairground-allocator -p fairground-runtime --all-targets -- -D warnings
 	$(LOOM) $(CARGO) clippy --locked -p fairground-allocator --lib --profile test -- -D warnings
+	$(LOOM) $(CARGO) clippy --locked -p fairground-runtime --lib --profile test -- -D warnings -A dead-code -A unused-imports
 
 build:
 	@echo 'Library, launcher and benches with the release profile, as the tests use them (5 minutes)'
@@ -91,9 +92,14 @@ test-core:
 	@echo 'The core: unit tests, and property tests of buddy, bins and size classes against models (3 minutes)'
 	$(call run_tests,fairground-allocator)
 
+test-runtime:
+	@echo 'Green threads: scheduler in virtual time and on cores, locks, channels, sockets, a short soak (3 minutes)'
+	$(call run_tests,fairground-runtime)
+
 test-portable:
-	@echo 'The core once more, with the parts for processors without assembly of ours (2 minutes)'
+	@echo 'Core and runtime once more, with the parts for processors without assembly of ours (3 minutes)'
 	FAIRGROUND_TEST_FORKS=200 $(PORTABLE) $(CARGO) test --locked --no-fail-fast -p fairground-allocator --tests
+	FAIRGROUND_SOAK_SECONDS=2 $(PORTABLE) $(CARGO) test --locked --no-fail-fast -p fairground-runtime --lib --tests
 
 # On kernels whose pages are that large already it runs the same tests again.
 test-page-sizes:
@@ -104,8 +110,9 @@ test-page-sizes:
 
 .PHONY: model
 model:
-	@echo 'The lock-free protocols: every interleaving of two or three threads, by loom (3 minutes)'
+	@echo 'The lock-free protocols: every interleaving of two or three threads, by loom (5 minutes)'
 	$(LOOM) $(CARGO) test --locked --release -p fairground-allocator --lib models
+	$(LOOM) $(CARGO) test --locked --release -p fairground-runtime --lib models
 
 test-ffi:
 	@echo 'The C library: semantics against glibc, C++ operators, exports, header, installation; the launcher (3 minutes)'
@@ -206,8 +213,9 @@ test-soak:
 
 SOAK_SECONDS ?= 600
 soak-long:
-	@echo 'Soak, $(SOAK_SECONDS) s (11 minutes)'
+	@echo 'Soaks of allocator and runtime, $(SOAK_SECONDS) s each (22 minutes)'
 	FAIRGROUND_SOAK_SECONDS=$(SOAK_SECONDS) $(SOAK)
+	FAIRGROUND_SOAK_SECONDS=$(SOAK_SECONDS) $(CARGO) test --locked --release -p fairground-runtime --test soak -- --nocapture
 
 # --------------------------------------------------------------------------------------------------- everything else
 

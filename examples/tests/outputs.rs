@@ -88,16 +88,6 @@ fn heap_tables_shows_the_strings_in_their_class() {
 }
 
 #[test]
-fn tcp_echo_answers_every_request_with_what_was_sent() {
-    let text = output(Command::new(env!("CARGO_BIN_EXE_tcp_echo")).args(["50", "20"]));
-    assert!(text.starts_with("50 clients and as many connections, a task each; "), "{text}");
-    assert!(text.contains("\n1000 requests of 100 bytes answered, all right, in "), "{text}");
-    assert!(text.ends_with(" requests/s\n"), "{text}");
-    let output = Command::new(env!("CARGO_BIN_EXE_tcp_echo")).arg("many").output().expect("run the example");
-    assert_eq!(output.status.code(), Some(2));
-}
-
-#[test]
 fn the_c_program_builds_by_pkg_config_and_runs_on_the_library() {
     let folder = tempfile::tempdir().expect("a temporary directory");
     let prefix = folder.path().join("prefix");
@@ -133,4 +123,48 @@ fn the_script_runs_programs_on_the_library() {
     script.arg(workspace().join("examples/preload.sh")).env("FAIRGROUND_BUILT", folder.path().join("bin"));
     let text = output(script.env_remove("LD_PRELOAD").env_remove("FAIRGROUND_LIBRARY").env("LC_ALL", "C"));
     assert_eq!(text, "zone\nslab\nbuddy\nlibfairground.so\n3\n");
+}
+
+/// An example of the runtime: cargo builds those before these tests.
+fn example(name: &str) -> Command {
+    let program = std::env::current_exe().expect("this program's path");
+    let profile = program.ancestors().nth(2).expect("tests are in a folder of the profile's");
+    Command::new(profile.join("examples").join(name))
+}
+
+#[test]
+fn tcp_echo_answers_every_request_with_what_was_sent() {
+    let text = output(example("tcp_echo").args(["50", "20"]));
+    assert!(text.starts_with("50 clients and as many connections, a task each; "), "{text}");
+    assert!(text.contains("\n1000 requests of 100 bytes answered, all right, in "), "{text}");
+    assert!(text.ends_with(" requests/s\n"), "{text}");
+}
+
+#[test]
+fn pipeline_adds_up_what_all_stages_passed_on() {
+    let text = output(example("pipeline").arg("10000"));
+    assert!(text.starts_with("10000 lines, 495000 pieces in all"), "{text}");
+    assert!(text.contains("SWITCHES") && text.contains("WAKEUPS"), "no tables:\n{text}");
+}
+
+#[test]
+fn tenants_get_their_shares() {
+    let text = output(example("tenants").arg("1"));
+    let share = |name: &str| {
+        let line = text.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("no {name} in:\n{text}"));
+        let number = line.split_whitespace().nth(1).and_then(|number| number.parse::<f64>().ok());
+        number.unwrap_or_else(|| panic!("no number in {line:?}"))
+    };
+    let (small, large, limited) = (share("small"), share("large"), share("limited"));
+    assert!((2.8..3.2).contains(&(large / small)), "{text}");
+    assert!((8.0..11.0).contains(&limited), "{text}");
+}
+
+#[test]
+fn examples_of_the_runtime_say_what_they_take() {
+    for (name, wrong) in [("pipeline", "many"), ("tenants", "-1"), ("tcp_echo", "many")] {
+        let output = example(name).arg(wrong).output().expect("it runs");
+        assert_eq!(output.status.code(), Some(1), "{name} {wrong}");
+        assert!(!output.stderr.is_empty(), "{name} {wrong} said nothing");
+    }
 }

@@ -31,6 +31,7 @@ mod error;
 pub mod fs;
 #[cfg(not(loom))]
 mod future;
+#[cfg(not(loom))]
 mod group;
 #[cfg(not(loom))]
 pub mod inspect;

@@ -81,14 +81,12 @@ fn body(shared: &Arc<Shared>, seed: u64, depth: u32) -> u64 {
                 yield_now();
             }
             5 | 6 => {
-                if shared.sender.try_send(1).is_ok() {
-                    shared.counts.sent.fetch_add(1, Ordering::Relaxed);
-                }
+                let sent = shared.sender.try_send(1).is_ok();
+                shared.counts.sent.fetch_add(sent.into(), Ordering::Relaxed);
             }
             7 => {
-                if shared.receiver.recv_timeout(Duration::from_micros(random.next(200))).is_ok() {
-                    shared.counts.received.fetch_add(1, Ordering::Relaxed);
-                }
+                let received = shared.receiver.recv_timeout(Duration::from_micros(random.next(200))).is_ok();
+                shared.counts.received.fetch_add(received.into(), Ordering::Relaxed);
             }
             8 if depth < 3 => {
                 let (theirs, seed) = (Arc::clone(shared), random.next(u64::MAX));

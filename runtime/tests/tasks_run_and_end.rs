@@ -36,7 +36,7 @@ fn a_panic_ends_its_task_alone_and_reaches_join() {
 #[test]
 fn run_lends_what_is_around_it_and_hands_panics_on() {
     let runtime = runtime(2);
-    let words = vec!["a".to_owned(), "b".to_owned()];
+    let words = ["a".to_owned(), "b".to_owned()];
     assert_eq!(runtime.run(|| words.concat()), "ab");
     let caught = std::panic::catch_unwind(|| runtime.run(|| panic!("through run")));
     assert_eq!(caught.expect_err("a panic").downcast_ref::<&str>(), Some(&"through run"));

@@ -36,7 +36,17 @@ pub(crate) unsafe fn enqueue(task: &TaskStruct, why: Enqueue) {
     // SAFETY: the runtime lives as long as a task of it, and as the cpus that run here.
     let shared = unsafe { task.shared.as_ref() };
     let here = this_cpu().filter(|cpu| shared.owns(cpu));
-    let target = &shared.cpus[task.cpu.load(Ordering::Relaxed) as usize];
+    let home = &shared.cpus[task.cpu.load(Ordering::Relaxed) as usize];
+    // A new task goes where nobody else is, at no higher price than waking that cpu so that it takes some.
+    let idle = if why == Enqueue::New && here.is_some() && shared.may_move(task) {
+        shared.rouse_an_idle_cpu(home)
+    } else {
+        None
+    };
+    let target = idle.unwrap_or(home);
+    if idle.is_some() {
+        task.cpu.store(target.index, Ordering::Relaxed);
+    }
     let now = sched_clock();
     task.stats.ready_since.store(now, Ordering::Relaxed);
     let preempt;
@@ -54,13 +64,15 @@ pub(crate) unsafe fn enqueue(task: &TaskStruct, why: Enqueue) {
     if preempt {
         target.need_resched.store(true, Ordering::Relaxed);
     }
-    if here.is_some_and(|here| here.index == target.index) {
-        // The running task goes on for a while: what waits behind it may be run by a cpu that has nothing to do.
-        if movable != 0 && shared.cpus.len() > 1 {
-            shared.wake_an_idle_cpu(target.index);
-        }
-    } else {
+    if idle.is_some() {
+        target.reactor.notify();
+    } else if here.is_none_or(|here| here.index != target.index) {
         target.wake();
+    } else if movable != 0 && why == Enqueue::Wakeup {
+        // The running task goes on for a while: what waits behind it may be run by a cpu that has nothing to do.
+        if let Some(idle) = shared.rouse_an_idle_cpu(target) {
+            idle.reactor.notify();
+        }
     }
 }
 
@@ -86,21 +98,25 @@ impl Cpu {
 }
 
 impl Shared {
-    /// Wakes one cpu that sleeps, so that it takes some of what waits. One that looks around already will see it.
-    fn wake_an_idle_cpu(&self, from: u32) {
+    /// A cpu that slept, and is owed a notification. None if no cpu sleeps, or one looks around already, and will see what there is.
+    fn rouse_an_idle_cpu(&self, from: &Cpu) -> Option<&Cpu> {
+        let n = self.cpus.len();
+        if n == 1 {
+            return None;
+        }
         fence(Ordering::SeqCst);
         if self.sleepers.load(Ordering::Relaxed) == 0 {
-            return;
+            return None;
         }
-        let n = self.cpus.len();
-        for step in 1..n {
-            let cpu = &self.cpus[(from as usize + step) % n];
+        let others = (1..n).map(|step| &self.cpus[(from.index as usize + step) % n]);
+        for cpu in others {
             if cpu.sleep.is_spinning() {
-                return;
+                return None;
             }
             if cpu.sleep.is_asleep() && cpu.sleep.rouse_fenced() == Roused::Asleep {
-                return cpu.reactor.notify();
+                return Some(cpu);
             }
         }
+        None
     }
 }

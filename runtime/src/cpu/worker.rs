@@ -63,6 +63,7 @@ impl Cpu {
         let context = task.context.with_mut(|context| unsafe { &mut *context });
         let context = match context {
             Some(context) => {
+                // SAFETY: likewise.
                 self.own.resumer.set(task.resumer.with(|resumer| unsafe { *resumer }));
                 context
             }

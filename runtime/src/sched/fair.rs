@@ -35,8 +35,9 @@ pub(super) struct FairQueue {
     pub(super) nr_running: u32,
     /// Tasks here and in groups below that are not throttled, the running one included.
     pub(super) h_nr_running: u32,
-    /// What `slice` computed last, and for which weight, load and number.
-    slice: Cell<(Weight, u64, u32, u64)>,
+    /// What `slice` computed last, since load and number changed, and for which weight.
+    slice: Cell<u64>,
+    slice_weight: Cell<Option<Weight>>,
 }
 
 impl FairQueue {
@@ -49,7 +50,8 @@ impl FairQueue {
             load: 0,
             nr_running: 0,
             h_nr_running: 0,
-            slice: Cell::new((Weight::NICE_0, 0, 0, 0)),
+            slice: Cell::new(0),
+            slice_weight: Cell::new(None),
         }
     }
 
@@ -88,6 +90,7 @@ impl FairQueue {
         debug_assert!(matches!(entity.on.get(), On::Nothing | On::Throttled), "{entity:?}");
         self.load += entity.weight.get().raw();
         self.nr_running += 1;
+        self.slice_weight.set(None);
         self.place(entity, why, cpu, now, tunables);
         entity.base.set(Base::Queue);
         entity.cpu.set(cpu);
@@ -146,6 +149,7 @@ impl FairQueue {
         entity.on.set(On::Nothing);
         self.load -= entity.weight.get().raw();
         self.nr_running -= 1;
+        self.slice_weight.set(None);
         if self.skip == Some(entity) {
             self.skip = None;
         }
@@ -204,33 +208,41 @@ impl FairQueue {
         if !within(next, curr, tunables) {
             return None;
         }
-        // First out, then in: with two entities the tree is empty in between.
-        self.timeline.remove(next);
         curr.on.set(On::Queue);
-        self.timeline.insert(curr);
+        self.timeline.exchange_leftmost(next, curr);
         self.start(next, now);
         Some(next)
     }
 
     /// How long an entity of this queue may run at a time: its share, by weight, of the time in which each runs once.
+    #[inline]
     pub(super) fn slice(&self, entity: EntityRef, tunables: &Tunables) -> u64 {
         let weight = entity.weight.get();
-        let (for_weight, for_load, for_number, slice) = self.slice.get();
-        if (for_weight, for_load, for_number) == (weight, self.load, self.nr_running) {
-            return slice;
+        if self.slice_weight.get() != Some(weight) {
+            self.slice_weight.set(Some(weight));
+            self.slice.set(self.compute_slice(weight, tunables));
         }
-        let period = tunables.latency.max(u64::from(self.nr_running) * tunables.min_granularity);
-        let slice = u128::from(period) * u128::from(weight.raw()) / u128::from(self.load.max(weight.raw()));
-        let slice = (slice as u64).max(tunables.min_granularity);
-        self.slice.set((weight, self.load, self.nr_running, slice));
-        slice
+        self.slice.get()
     }
 
-    /// The running entity's slice is over, and another one waits.
+    #[cold]
+    fn compute_slice(&self, weight: Weight, tunables: &Tunables) -> u64 {
+        let period = tunables.latency.max(u64::from(self.nr_running) * tunables.min_granularity);
+        let slice = u128::from(period) * u128::from(weight.raw()) / u128::from(self.load.max(weight.raw()));
+        (slice as u64).max(tunables.min_granularity)
+    }
+
+    /// The running entity's slice is over, and another one waits. If none waits, the next slice begins.
     pub(super) fn tick(&self, tunables: &Tunables) -> bool {
-        let (Some(curr), Some(left)) = (self.curr, self.timeline.leftmost()) else { return false };
-        let ran = curr.sum_exec_runtime.get() - curr.prev_sum_exec_runtime.get();
+        let Some(curr) = self.curr else { return false };
+        let ran = curr.sum_exec_runtime.get().wrapping_sub(curr.prev_sum_exec_runtime.get());
         let slice = self.slice(curr, tunables);
+        let Some(left) = self.timeline.leftmost() else {
+            if ran >= slice {
+                curr.prev_sum_exec_runtime.set(curr.sum_exec_runtime.get());
+            }
+            return false;
+        };
         // The second: it came with a lead, by waking up, and has used it up long ago.
         ran >= slice
             || ran >= tunables.min_granularity
@@ -240,15 +252,17 @@ impl FairQueue {
     /// Changes the weight of an entity of this queue, waiting or running (`update_curr` was done).
     pub(super) fn reweight(&mut self, entity: EntityRef, weight: Weight) {
         self.load = self.load - entity.weight.get().raw() + weight.raw();
+        self.slice_weight.set(None);
         entity.set_weight(weight);
     }
 }
 
-/// `other` is no further ahead of `entity` than the granularity, as `other` counts it.
+/// One that yields lets `other` run if that is no further ahead than it gets in a latency. So a new task, which is placed one
+/// slice ahead, gets its turn at the first yield; and among those that yield all the time nobody leads by more.
 #[inline]
 fn within(other: EntityRef, entity: EntityRef, tunables: &Tunables) -> bool {
     let ahead = other.vruntime.get().since(entity.vruntime.get());
-    ahead <= 0 || ahead as u64 <= other.rate.get().virtual_ns(tunables.wakeup_granularity)
+    ahead <= 0 || ahead as u64 <= other.rate.get().virtual_ns(tunables.latency)
 }
 
 /// A woken entity is so far behind the running one of its queue that it runs at once.

@@ -145,7 +145,6 @@ impl std::error::Error for GroupError {}
 
 /// See the module's text.
 pub(crate) struct Group {
-    parent: Option<Arc<Group>>,
     pool: Arc<Pool>,
     cpus: Box<[GroupCpu]>,
 }
@@ -196,11 +195,12 @@ impl Group {
                 budget: Cell::new(0),
             }
         });
-        Arc::new(Group { cpus: cpus.collect(), pool, parent })
+        Arc::new(Group { cpus: cpus.collect(), pool })
     }
 
-    pub(crate) fn parent(&self) -> Option<&Arc<Group>> {
-        self.parent.as_ref()
+    /// What waits and runs in it on all cpus, in the inner unit of weights.
+    pub(crate) fn load(&self) -> u64 {
+        self.pool.load.load(Ordering::Relaxed)
     }
 
     /// Changes the weight. Cpus see it when they next switch.

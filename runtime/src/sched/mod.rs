@@ -17,16 +17,24 @@
 // Some of it is for parts of the runtime still to come: forced preemption, the simulator.
 #![cfg_attr(not(test), allow(dead_code))]
 
+pub(crate) mod balance;
 pub(crate) mod entity;
 mod fair;
 pub(crate) mod group;
 mod idle;
+#[cfg(all(test, not(loom)))]
+mod model;
 pub(crate) mod rq;
 pub(crate) mod rt;
+#[cfg(all(test, not(loom)))]
+mod tests;
 mod timeline;
+#[cfg(all(test, not(loom)))]
+mod virtual_time;
 pub(crate) mod weight;
 
 pub use entity::Class;
+#[cfg_attr(not(test), allow(unused_imports))]
 pub(crate) use entity::{Entity, EntityRef, Params};
 pub use group::{Bandwidth, GroupError, Shares};
 pub(crate) use rq::{Enqueue, Leaving, RunQueue};
@@ -38,13 +46,14 @@ pub use weight::{Nice, NiceError};
 #[non_exhaustive]
 pub struct Tunables {
     /// Each waiting fair task should run once in this time. Larger: fewer switches, longer waits. The kernel's is 6 ms and more;
-    /// switching between green threads costs a hundredth of what it costs the kernel.
+    /// switching between green threads costs a hundredth of what it costs the kernel. It is also how far a task may lead that
+    /// others let run by yielding.
     pub latency: u64,
     /// No slice is shorter, so with many tasks the latency grows. A task that does not give way by itself is preempted by a
     /// signal, which costs about 10 us: 1 % of this.
     pub min_granularity: u64,
-    /// How far ahead of a woken task the running one must be to be preempted, and how far behind another one that yields may
-    /// be and still let it run. Smaller: shorter wake-ups, more switches. Ten times the cost of a preemption.
+    /// How far ahead of a woken task the running one must be to be preempted. Smaller: shorter wake-ups, more switches. Ten times
+    /// the cost of a preemption.
     pub wakeup_granularity: u64,
     /// A turn of a round-robin task. The kernel's is 100 ms, in proportion to its latency.
     pub rr_slice: u64,

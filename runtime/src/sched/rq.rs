@@ -15,6 +15,7 @@ use super::fair::{FairQueue, wakeup_preempts};
 use super::group::{Group, GroupCpu};
 use super::idle::IdleQueue;
 use super::rt::{List, RtQueue, priority};
+use super::timeline::VRuntime;
 use super::weight::{Nice, Weight};
 use std::ptr::NonNull;
 use std::sync::Arc;
@@ -296,9 +297,9 @@ impl RunQueue {
         (self.fair.load >> Weight::SHIFT) + rt * (Weight::NICE_0.raw() >> Weight::SHIFT) + idle * 3
     }
 
-    /// The running entity.
-    pub(crate) fn curr(&self) -> Option<EntityRef> {
-        self.curr
+    /// The fair class' moment of virtual time.
+    pub(crate) fn min_vruntime(&self) -> VRuntime {
+        self.fair.min_vruntime()
     }
 
     /// When the running entity's slice is over if nobody else comes; when somebody comes it may become earlier, but is at most
@@ -325,6 +326,7 @@ impl RunQueue {
         }
     }
 
+    #[inline]
     fn fair_left(&self, queue: &FairQueue) -> u64 {
         queue.curr.map_or(u64::MAX, |curr| queue.slice(curr, &self.tunables).saturating_sub(used(curr)))
     }
@@ -333,7 +335,7 @@ impl RunQueue {
         used(curr) >= self.tunables.rr_slice
     }
 
-    /// The time has come to look: true if the running entity should give way.
+    /// The time has come to look: true if the running entity should give way. If not, `slice_end` is in the future again.
     pub(crate) fn tick(&mut self, now: u64) -> bool {
         self.update_curr(now);
         let Some(curr) = self.curr else { return false };
@@ -348,6 +350,9 @@ impl RunQueue {
             }
             Class::Idle => {
                 let over = self.turn_is_over(curr);
+                if over && self.idle.nr_queued == 0 {
+                    self.go_on(curr);
+                }
                 self.nr_queued() > self.idle.nr_queued || over && self.idle.nr_queued != 0
             }
             Class::Fair(_) => {
@@ -442,7 +447,15 @@ impl RunQueue {
     pub(crate) fn set_class(&mut self, entity: EntityRef, class: Class, now: u64) -> bool {
         self.change(entity, now, |entity| {
             entity.class.set(class);
-            entity.set_weight(class_weight(class));
+            let (before, weight) = (entity.weight.get(), class_weight(class));
+            // What it is ahead or behind is time that it owes or is owed; another weight makes another distance of it. (Else a task that
+            // began at nice 19 would pay its first slice of 1 ms with 68 ms at nice 0.)
+            if entity.base.get() == Base::Relative && weight != before {
+                let distance = entity.vruntime.get().since(VRuntime::default());
+                let distance = i128::from(distance) * i128::from(before.raw()) / i128::from(weight.raw());
+                entity.vruntime.set(VRuntime::default().offset(distance as i64));
+            }
+            entity.set_weight(weight);
             entity.prev_sum_exec_runtime.set(entity.sum_exec_runtime.get());
         })
     }
@@ -692,7 +705,7 @@ fn used(curr: EntityRef) -> u64 {
 fn make_relative(entity: EntityRef) {
     if entity.base.get() == Base::Queue {
         let distance = entity.vruntime.get().since(entity.left_at.get());
-        entity.vruntime.set(super::timeline::VRuntime::default().offset(distance));
+        entity.vruntime.set(VRuntime::default().offset(distance));
         entity.base.set(Base::Relative);
     }
 }

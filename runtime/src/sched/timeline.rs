@@ -128,6 +128,24 @@ impl Timeline {
         unsafe { self.tree.cursor_mut_from_ptr(entity.as_ptr().as_ptr()) }.remove();
     }
 
+    /// Takes out the leftmost, which is `out`, and puts another one in.
+    #[inline]
+    pub(super) fn exchange_leftmost(&mut self, out: EntityRef, entity: EntityRef) {
+        debug_assert!(self.leftmost == Some(out) && !entity.run_node.is_linked());
+        if self.rightmost != Some(out) {
+            self.remove(out);
+            return self.insert(entity);
+        }
+        // Two tasks that take turns, a common case: the tree of one node keeps its form.
+        // SAFETY: as in `insert` and `remove`.
+        let done = unsafe {
+            let node = UnsafeRef::from_raw(entity.as_ptr().as_ptr());
+            self.tree.cursor_mut_from_ptr(out.as_ptr().as_ptr()).replace_with(node)
+        };
+        debug_assert!(done.is_ok());
+        (self.leftmost, self.rightmost) = (Some(entity), Some(entity));
+    }
+
     /// The one after an entity that is in here.
     #[inline]
     pub(super) fn next(&self, entity: EntityRef) -> Option<EntityRef> {

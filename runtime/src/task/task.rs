@@ -241,7 +241,10 @@ unsafe fn take_result<F, T>(task: NonNull<TaskStruct>, to: *mut ()) {
     // SAFETY: as in `run`; the payload of a DEAD task is its result.
     let payload = unsafe { &task.cast::<Whole<F, T>>().as_ref().payload };
     // SAFETY: the caller's.
-    let result = payload.with_mut(|payload| unsafe { (&mut *(*payload).result).take() });
+    let result = payload.with_mut(|payload| unsafe {
+        let result = &mut (*payload).result;
+        result.take()
+    });
     // SAFETY: of this type, by this function's contract.
     unsafe { *to.cast::<Option<Outcome<T>>>() = result };
 }

@@ -1,9 +1,9 @@
 //! An echo server of green threads, and its clients: plain blocking code, a task for each connection.
 //!
 //! ```text
-//! cargo run --release -p fairground-examples --bin tcp_echo                    64 clients, 2,000 requests each
-//! cargo run --release -p fairground-examples --bin tcp_echo -- 1000 200        1,000 clients, 200 requests each
-//! cargo run --release -p fairground-examples --bin tcp_echo -- --listen 7000   the server alone, for clients of yours: nc localhost 7000
+//! cargo run --release --example tcp_echo                    64 clients, 2,000 requests each
+//! cargo run --release --example tcp_echo -- 1000 200        1,000 clients, 200 requests each
+//! cargo run --release --example tcp_echo -- --listen 7000   the server alone, for clients of yours: nc localhost 7000
 //! ```
 //!
 //! What to look at: the number of tasks, which run on as many kernel threads as there are cores (`threads of this process`); and requests a second, though
@@ -41,7 +41,7 @@ fn main() {
 
 fn usage() -> ! {
     eprintln!("usage: tcp_echo [CLIENTS REQUESTS | --listen PORT]");
-    std::process::exit(2);
+    std::process::exit(1);
 }
 
 /// Sends back what comes on one connection, until its end.
