@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | `src/bin/word_count.rs` | a Rust program with Fairground as its global allocator | `cargo run --release -p fairground-examples --bin word_count` |
 //! | `src/bin/heap_tables.rs` | the allocator's statistics, as tables and as JSON | `cargo run --release -p fairground-examples --bin heap_tables` |
+//! | `src/runtime/tcp_echo.rs` | a server and clients as green threads, on sockets that look like std's | `cargo run --release --example tcp_echo` |
 //! | `c/totals.c` | a C program linked with `libfairground.so`, built by pkg-config | `make install PREFIX=...`, then the line at its head |
 //! | `preload.sh` | programs as they are, by the launcher and by `LD_PRELOAD` | `sh examples/preload.sh` |
 //!

@@ -133,6 +133,14 @@ fn example(name: &str) -> Command {
 }
 
 #[test]
+fn tcp_echo_answers_every_request_with_what_was_sent() {
+    let text = output(example("tcp_echo").args(["50", "20"]));
+    assert!(text.starts_with("50 clients and as many connections, a task each; "), "{text}");
+    assert!(text.contains("\n1000 requests of 100 bytes answered, all right, in "), "{text}");
+    assert!(text.ends_with(" requests/s\n"), "{text}");
+}
+
+#[test]
 fn pipeline_adds_up_what_all_stages_passed_on() {
     let text = output(example("pipeline").arg("10000"));
     assert!(text.starts_with("10000 lines, 495000 pieces in all"), "{text}");
@@ -154,7 +162,7 @@ fn tenants_get_their_shares() {
 
 #[test]
 fn examples_of_the_runtime_say_what_they_take() {
-    for (name, wrong) in [("pipeline", "many"), ("tenants", "-1")] {
+    for (name, wrong) in [("pipeline", "many"), ("tenants", "-1"), ("tcp_echo", "many")] {
         let output = example(name).arg(wrong).output().expect("it runs");
         assert_eq!(output.status.code(), Some(1), "{name} {wrong}");
         assert!(!output.stderr.is_empty(), "{name} {wrong} said nothing");

@@ -28,6 +28,8 @@ mod cpu_sleep;
 #[cfg(not(loom))]
 mod error;
 #[cfg(not(loom))]
+pub mod fs;
+#[cfg(not(loom))]
 mod future;
 #[cfg(not(loom))]
 mod group;

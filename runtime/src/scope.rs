@@ -7,7 +7,7 @@ use crate::park::{Unparker, park};
 use crate::runtime::Runtime;
 use crate::spawn::Builder;
 use crate::task::Task;
-use crate::task::cancel::Cancelled;
+use crate::task::cancel::{Cancelled, shielded};
 use crate::task::join::{JoinError, JoinHandle};
 use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -31,23 +31,15 @@ pub(crate) enum Ending<T> {
 
 /// As [`join_whatever_happens`], but the task is cancelled when the deadline has passed.
 pub(crate) fn join_or_cancel<T>(handle: JoinHandle<T>, deadline: Option<Instant>) -> Ending<T> {
-    struct Wait<'a, T>(&'a JoinHandle<T>);
-    impl<T> Drop for Wait<'_, T> {
-        fn drop(&mut self) {
-            if !self.0.is_finished() {
-                self.0.cancel();
-                self.0.wait(None);
-            }
-        }
-    }
-    let wait = Wait(&handle);
-    handle.wait(deadline);
+    let waited = catch_unwind(AssertUnwindSafe(|| handle.wait(deadline)));
     let late = !handle.is_finished();
     if late {
         handle.cancel();
-        handle.wait(None);
+        shielded(|| handle.wait(None));
     }
-    drop(wait);
+    if let Err(cancelled) = waited {
+        resume_unwind(cancelled);
+    }
     match handle.join() {
         Ok(result) => Ending::Finished(result),
         Err(error) if late && error.is_cancelled() => Ending::Late,
@@ -97,16 +89,9 @@ where
     let scope = Scope { data: Arc::new(data), scope: PhantomData, env: PhantomData };
     let result = catch_unwind(AssertUnwindSafe(|| f(&scope)));
     let waited = catch_unwind(AssertUnwindSafe(|| scope.wait()));
-    if waited.is_err() {
-        // Cancelled. A cancelled task's suspension points unwind but for those in destructors, so one is what waits.
-        struct Wait<'a, 'scope, 'env>(&'a Scope<'scope, 'env>);
-        impl Drop for Wait<'_, '_, '_> {
-            fn drop(&mut self) {
-                self.0.wait();
-            }
-        }
-        let _wait = Wait(&scope);
-        resume_unwind(Box::new(Cancelled));
+    if let Err(cancelled) = waited {
+        shielded(|| scope.wait());
+        resume_unwind(cancelled);
     }
     match result {
         Err(panic) => resume_unwind(panic),

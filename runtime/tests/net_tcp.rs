@@ -276,6 +276,33 @@ fn peeking_takes_nothing_and_vectors_fill_in_order() {
     });
 }
 
+/// A read ends at the mark of urgent data, and there is no further event for what comes behind it.
+#[test]
+fn what_comes_behind_urgent_data_is_read() {
+    runtime(1).run(|| {
+        let (client, mut server) = pair();
+        let other = server.try_clone().expect("another handle");
+        // Waits once, so that the reactor knows it.
+        spawn(move || other.peek(&mut [0]).expect("there is something")).task();
+        yield_now();
+        (&client).write_all(b"before").expect("written");
+        let descriptor = std::os::fd::AsRawFd::as_raw_fd(&client);
+        // SAFETY: a socket of ours, and a byte.
+        assert_eq!(unsafe { libc::send(descriptor, b"!".as_ptr().cast(), 1, libc::MSG_OOB) }, 1);
+        (&client).write_all(b"behind").expect("written");
+        // The reactor has seen it all by the time this task runs again.
+        sleep(Duration::from_millis(5));
+        let (mut buffer, mut got) = ([0; 100], Vec::new());
+        while got.len() < 12 {
+            match server.read(&mut buffer).expect("read") {
+                0 => panic!("the end after {got:?}"),
+                n => got.extend_from_slice(&buffer[..n]),
+            }
+        }
+        assert_eq!(got, b"beforebehind");
+    });
+}
+
 #[test]
 fn options_are_those_of_the_socket() {
     let (client, server) = pair();

@@ -216,3 +216,30 @@ fn dropping_a_runtime_ends_what_is_left() {
     drop(runtime);
     assert_eq!(Arc::strong_count(&dropped), 1);
 }
+
+/// While a task waits as it unwinds, its kernel thread counts as panicking; others were not unwound then, and slept on for ever.
+#[test]
+fn who_is_cancelled_ends_though_another_waits_for_it_as_it_is_cancelled_itself() {
+    runtime(1).run(|| {
+        let child = Arc::new(Mutex::new(None));
+        let theirs = Arc::clone(&child);
+        let owner = spawn(move || {
+            scope(|scope| {
+                let task = scope.spawn(|| fairground_runtime::time::sleep(std::time::Duration::MAX)).task();
+                *theirs.lock().expect("not poisoned") = Some(task);
+            });
+        });
+        let child = loop {
+            yield_now();
+            if let Some(child) = child.lock().expect("not poisoned").take() {
+                break child;
+            }
+        };
+        owner.cancel();
+        (0..5).for_each(|_| yield_now());
+        assert!(!owner.is_finished(), "it did not wait for what borrows from it");
+        child.cancel();
+        assert!(owner.join().expect_err("cancelled").is_cancelled());
+        assert_eq!(child.state(), TaskState::Dead);
+    });
+}

@@ -49,7 +49,8 @@ const WRITE: u64 = 2;
 const READ_CLOSED: u64 = 4;
 const WRITE_CLOSED: u64 = 8;
 const ENDED: u64 = 16;
-const EVENT: u64 = 32;
+const URGENT: u64 = 32;
+const EVENT: u64 = 64;
 
 impl Direction {
     fn ready(self) -> u64 {
@@ -114,7 +115,9 @@ impl Source {
 
     /// After an attempt that took all there was, and less than there was room for.
     pub(crate) fn exhausted(&self, direction: Direction, seen: Seen) {
-        self.clear(direction.ready(), seen);
+        if direction == Direction::Write || seen.0 & URGENT == 0 {
+            self.clear(direction.ready(), seen);
+        }
     }
 
     /// After an attempt that would block.
@@ -221,8 +224,8 @@ impl Reactor {
     pub(crate) fn register(&self, socket: &mut impl event::Source) -> io::Result<(Arc<Source>, usize)> {
         let source = Arc::new(Source::new());
         let key = self.sources.lock().insert(Arc::clone(&source));
-        let both = Interest::READABLE | Interest::WRITABLE;
-        if let Err(error) = self.registry.register(socket, Token(key), both) {
+        let all = Interest::READABLE | Interest::WRITABLE | Interest::PRIORITY;
+        if let Err(error) = self.registry.register(socket, Token(key), all) {
             self.sources.lock().remove(key);
             return Err(error);
         }
@@ -308,6 +311,7 @@ fn flags_of(event: &event::Event) -> u64 {
     let flag = |set, flag| if set { flag } else { 0 };
     let failed = event.is_error();
     flag(event.is_readable() || failed, READ)
+        | flag(event.is_priority(), URGENT)
         | flag(event.is_writable() || failed, WRITE)
         | flag(event.is_read_closed(), READ_CLOSED)
         | flag(event.is_write_closed() || failed, WRITE_CLOSED)

@@ -25,7 +25,7 @@
 use super::id::{Slot, TaskId};
 use super::stack::{Stack, StackSize};
 use super::state::{Phase, State};
-use crate::atomic::{AtomicU32, AtomicU64, Ordering, UnsafeCell, fence};
+use crate::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, UnsafeCell, fence};
 use crate::cpu::timers::Timer;
 use crate::runtime::Shared;
 use crate::sched::Entity;
@@ -63,6 +63,8 @@ pub(crate) struct TaskStruct {
     pub(crate) cpu: AtomicU32,
     /// May not leave its cpu even before it started.
     pub(crate) pinned: bool,
+    /// Suspension points do not unwind though it is cancelled. Only the task itself touches it.
+    pub(super) shielded: AtomicBool,
     vtable: &'static Vtable,
     pub(crate) shared: NonNull<Shared>,
     pub(crate) stack_size: StackSize,
@@ -168,6 +170,7 @@ where
         refs: AtomicU32::new(2),
         cpu: AtomicU32::new(new.cpu),
         pinned: new.pinned,
+        shielded: AtomicBool::new(false),
         vtable: const {
             &Vtable {
                 run: run::<F, T>,
