@@ -214,6 +214,7 @@ impl Buddy {
 
     /// A block of `order` for `kind`, or None if no free block is large enough. Its head's tag is `Inside`; the caller
     /// gives it a meaning.
+    #[inline(never)]
     pub(crate) fn alloc_pages(&mut self, order: Order, kind: MigrateType) -> Option<PageIndex> {
         let (found, list) = self.find(order, kind).or_else(|| self.find_fallback(order, kind))?;
         let mut index = self.lowest(found, list);
@@ -465,6 +466,9 @@ impl Buddy {
         true
     }
 
+    /// Like `unlink` and `alloc_pages` never inlined: all are called from many places, and what is loaded of the library counts in every
+    /// process (`ffi/text.ld`).
+    #[inline(never)]
     fn link(&mut self, index: PageIndex, order: Order, kind: MigrateType, clean: bool) {
         self.map.page(index).set_tag(Tag::new(Kind::Buddy, order.0, kind as u8 | if clean { CLEAN } else { 0 }));
         let area = &mut self.areas[order.0 as usize];
@@ -472,6 +476,7 @@ impl Buddy {
         area.lists[list_of(kind, clean)].push(self.map, index);
     }
 
+    #[inline(never)]
     fn unlink(&mut self, index: PageIndex, order: Order) {
         let b = self.map.page(index).tag().b();
         self.map.page(index).set_tag(Tag::INSIDE);
