@@ -146,9 +146,6 @@ const CLEAN: u8 = 0x10;
 /// By type, blocks that may occupy memory first and then clean ones.
 const NR_LISTS: usize = 2 * NR_TYPES;
 
-/// Blocks of each list among which those at the highest addresses are chosen to be given back: some microseconds under the lock.
-const HIGHEST_OF: usize = 64;
-
 struct FreeArea {
     lists: [PageList; NR_LISTS],
     blocks: [u32; NR_TYPES],
@@ -356,41 +353,28 @@ impl Buddy {
         self.link(index, order, self.pageblocks.get(index), clean);
     }
 
-    /// Takes up to as many free blocks of at least an order that may occupy memory off their lists as `out` has room for, those
-    /// at the highest addresses, among the first few of each list, as long as they are `wanted`. Returns how many.
-    ///
-    /// The highest, because allocations take the lowest: what is in use moves together, and large blocks that will be wanted again stay.
+    /// Takes up to as many free blocks that may occupy memory off their lists as `out` has room for, those that are `wanted`,
+    /// largest orders first. Returns how many.
     pub(crate) fn take_free(
         &mut self,
         out: &mut [(PageIndex, Order)],
-        least: Order,
         mut wanted: impl FnMut(PageIndex, Order) -> bool,
     ) -> usize {
-        let mut found = 0;
-        for order in (least.0..NR_ORDERS as u8).rev().map(Order) {
-            for list in 0..NR_TYPES {
-                let mut at = self.areas[order.0 as usize].lists[list].first();
-                for _ in 0..HIGHEST_OF {
-                    if at.is_none() {
-                        break;
+        let mut taken = 0;
+        for order in (0..NR_ORDERS as u8).rev().map(Order) {
+            for kind in MigrateType::ALL {
+                let mut at = self.areas[order.0 as usize].lists[kind as usize].first();
+                while !at.is_none() && taken < out.len() {
+                    let next = PageList::after(self.map, at);
+                    if wanted(at, order) {
+                        self.unlink(at, order);
+                        self.free_pages -= order.pages();
+                        out[taken] = (at, order);
+                        taken += 1;
                     }
-                    // Highest first; the lowest falls off the end.
-                    let place = out[..found].iter().rposition(|&(higher, _)| higher > at).map_or(0, |i| i + 1);
-                    if place < out.len() {
-                        found = (found + 1).min(out.len());
-                        out.copy_within(place..found - 1, place + 1);
-                        out[place] = (at, order);
-                    }
-                    at = PageList::after(self.map, at);
+                    at = next;
                 }
             }
-        }
-        let mut taken = 0;
-        while taken < found && wanted(out[taken].0, out[taken].1) {
-            let (at, order) = out[taken];
-            self.unlink(at, order);
-            self.free_pages -= order.pages();
-            taken += 1;
         }
         taken
     }

@@ -3,7 +3,7 @@
 //! `alloc_pages(order)`, `free_pages(order)` and exact counts on top. A zone grows by whole chunks from memblock. Pages
 //! that a program has had are *dirty*: they still occupy memory though they are free. They are reused first (the
 //! buddy system lists blocks with dirty pages apart). How many stay, and for how long, is the policy of
-//! `decay.rs`; a cap in bytes holds at any time. What goes, goes from the highest addresses.
+//! `decay.rs`; a cap in bytes holds at any time. What goes, goes from the largest blocks: huge pages whole, before parts.
 //!
 //! # Giving pages back
 //!
@@ -241,7 +241,6 @@ impl Zone {
     /// Gives one batch of free blocks back. Returns how many dirty pages they had.
     fn purge_batch(&self, target: usize) -> usize {
         let os_pages = (map::os_page_size() / PAGE_SIZE) as u32;
-        let os_order = Order::new(os_pages.trailing_zeros() as u8);
         let _purging = self.purging.lock();
         let mut batch = [(PageIndex::NONE, Order::MAX); BATCH];
         let taken = {
@@ -249,13 +248,13 @@ impl Zone {
             // SAFETY: under the lock.
             let inner = unsafe { &mut *self.inner.get() };
             let mut dirty = 0;
-            let taken = inner.buddy.take_free(&mut batch, os_order, |start, order| {
-                if dirty >= target.min(BATCH_PAGES) {
+            let taken = inner.buddy.take_free(&mut batch, |start, order| {
+                if dirty >= target.min(BATCH_PAGES) || order.pages() < os_pages {
                     return false;
                 }
                 let n = dirty::count(start, order.pages());
                 dirty += n as usize;
-                true
+                n != 0
             });
             inner.dirty_free -= dirty;
             inner.away += batch[..taken].iter().map(|(_, order)| order.pages() as usize).sum::<usize>();
