@@ -137,15 +137,30 @@ const MARK: u8 = 0x80;
 /// Blocks of a list among which the lowest is chosen.
 const LOWEST_OF: usize = 16;
 
+/// Whether any of so many pages from the first on may occupy memory.
+type IsDirty = fn(PageIndex, u32) -> bool;
+
+/// Set beside the type in the tag of a free block that occupies no memory.
+const CLEAN: u8 = 0x10;
+
+/// By type, blocks that may occupy memory first and then clean ones.
+const NR_LISTS: usize = 2 * NR_TYPES;
+
 struct FreeArea {
-    lists: [PageList; NR_TYPES],
+    lists: [PageList; NR_LISTS],
     blocks: [u32; NR_TYPES],
+}
+
+/// The list that blocks with such a tag are on.
+fn list_of(kind: MigrateType, clean: bool) -> usize {
+    kind as usize + if clean { NR_TYPES } else { 0 }
 }
 
 /// The free blocks of one zone.
 pub(crate) struct Buddy {
     map: PageMap,
     pageblocks: PageblockTypes,
+    is_dirty: IsDirty,
     areas: [FreeArea; NR_ORDERS],
     free_pages: u32,
     /// Chunks below this page that have neighbouring numbers have neighbouring addresses.
@@ -156,11 +171,17 @@ pub(crate) struct Buddy {
 }
 
 impl Buddy {
-    pub(crate) const fn new(map: PageMap, pageblocks: PageblockTypes, contiguous_end: PageIndex) -> Buddy {
-        const AREA: FreeArea = FreeArea { lists: [const { PageList::new() }; NR_TYPES], blocks: [0; NR_TYPES] };
+    pub(crate) const fn new(
+        map: PageMap,
+        pageblocks: PageblockTypes,
+        contiguous_end: PageIndex,
+        is_dirty: IsDirty,
+    ) -> Buddy {
+        const AREA: FreeArea = FreeArea { lists: [const { PageList::new() }; NR_LISTS], blocks: [0; NR_TYPES] };
         Buddy {
             map,
             pageblocks,
+            is_dirty,
             areas: [AREA; NR_ORDERS],
             free_pages: 0,
             contiguous_end,
@@ -183,7 +204,7 @@ impl Buddy {
     pub(crate) fn add_chunk(&mut self, start: PageIndex, kind: MigrateType) {
         self.pageblocks.set(start, kind);
         self.pageblocks.set(start.add(PAGEBLOCK_ORDER.pages()), kind);
-        self.link(start, Order::MAX, kind);
+        self.link(start, Order::MAX, kind, true);
         self.free_pages += Order::MAX.pages();
         if start < self.contiguous_end {
             self.first = self.first.min(start);
@@ -193,17 +214,26 @@ impl Buddy {
 
     /// A block of `order` for `kind`, or None if no free block is large enough. Its head's tag is `Inside`; the caller
     /// gives it a meaning.
+    #[inline(never)]
     pub(crate) fn alloc_pages(&mut self, order: Order, kind: MigrateType) -> Option<PageIndex> {
-        let (found, from) = self.find(order, kind).or_else(|| self.find_fallback(order, kind))?;
-        let index = self.lowest(found, from);
-        self.unlink(index, found, from);
+        let (found, list) = self.find(order, kind).or_else(|| self.find_fallback(order, kind))?;
+        let mut index = self.lowest(found, list);
+        let (from, clean) = (MigrateType::from_byte(list as u8), list >= NR_TYPES);
+        self.unlink(index, found);
         self.free_pages -= order.pages();
         let kind = if from == kind || !self.steal(index, found, kind) { from } else { kind };
-        // expand(): give back the upper halves.
+        // expand(): give back the upper halves, or the lower ones where those alone are clean.
         let mut at = found;
         while at > order {
             at = Order(at.0 - 1);
-            self.link(index.add(at.pages()), at, kind);
+            let upper = index.add(at.pages());
+            let clean_halves = [index, upper].map(|half| clean || !(self.is_dirty)(half, at.pages()));
+            if clean_halves == [true, false] {
+                self.link(index, at, kind, true);
+                index = upper;
+            } else {
+                self.link(upper, at, kind, clean_halves[1]);
+            }
         }
         Some(index)
     }
@@ -247,8 +277,7 @@ impl Buddy {
         }
         let start = best?;
         for index in (start.0..start.0 + whole).step_by(chunk as usize).map(PageIndex) {
-            let from = MigrateType::from_byte(self.map.page(index).tag().b());
-            self.unlink(index, Order::MAX, from);
+            self.unlink(index, Order::MAX);
             self.steal(index, Order::MAX, kind);
         }
         self.free_pages -= whole;
@@ -272,8 +301,8 @@ impl Buddy {
         }
         let mut at = start;
         while at.0 < end {
-            let Some((kind, order)) = self.free_block_from(at) else { return false }; // cannot be: looked at above
-            self.unlink(at, order, kind);
+            let Some((_, order)) = self.free_block_from(at) else { return false }; // cannot be: looked at above
+            self.unlink(at, order);
             self.free_pages -= order.pages();
             at = at.add(order.pages());
         }
@@ -305,18 +334,9 @@ impl Buddy {
     }
 
     /// Gives a block back and merges it with its buddies as far as they are free (`__free_one_page`).
-    pub(crate) fn free_pages_order(&mut self, index: PageIndex, order: Order) {
-        self.put_back(index, order, true);
-    }
-
-    /// Gives a block back that is wanted after all others of its order, unless it merges with one.
-    pub(crate) fn free_clean(&mut self, index: PageIndex, order: Order) {
-        self.put_back(index, order, false);
-    }
-
-    fn put_back(&mut self, mut index: PageIndex, mut order: Order, wanted_first: bool) {
+    pub(crate) fn free_pages_order(&mut self, mut index: PageIndex, mut order: Order) {
         debug_assert!(index.is_aligned(order.pages()));
-        let given = order;
+        let mut clean = !(self.is_dirty)(index, order.pages());
         self.free_pages += order.pages();
         self.map.page(index).set_tag(Tag::INSIDE);
         while order < Order::MAX {
@@ -325,20 +345,16 @@ impl Buddy {
             if tag.kind() != Kind::Buddy || tag.a() != order.0 {
                 break;
             }
-            self.unlink(buddy, order, MigrateType::from_byte(tag.b()));
+            self.unlink(buddy, order);
+            clean &= tag.b() & CLEAN != 0;
             index = PageIndex(index.0 & !order.pages());
             order = Order(order.0 + 1);
         }
-        let kind = self.pageblocks.get(index);
-        if wanted_first || order != given {
-            self.link(index, order, kind);
-        } else {
-            self.link_last(index, order, kind);
-        }
+        self.link(index, order, self.pageblocks.get(index), clean);
     }
 
-    /// Takes up to as many free blocks off their lists as `out` has room for, those that are `wanted`, largest orders first.
-    /// Returns how many.
+    /// Takes up to as many free blocks that may occupy memory off their lists as `out` has room for, those that are `wanted`,
+    /// largest orders first. Returns how many.
     pub(crate) fn take_free(
         &mut self,
         out: &mut [(PageIndex, Order)],
@@ -351,7 +367,7 @@ impl Buddy {
                 while !at.is_none() && taken < out.len() {
                     let next = PageList::after(self.map, at);
                     if wanted(at, order) {
-                        self.unlink(at, order, kind);
+                        self.unlink(at, order);
                         self.free_pages -= order.pages();
                         out[taken] = (at, order);
                         taken += 1;
@@ -375,15 +391,16 @@ impl Buddy {
         }
     }
 
-    /// Calls `each` with the first `most` free blocks of an order and type.
+    /// Calls `each` with the first `most` free blocks of an order and type, those that may occupy memory before others.
     pub(super) fn for_first_free(&self, order: Order, kind: MigrateType, most: usize, mut each: impl FnMut(PageIndex)) {
-        let mut at = self.areas[order.0 as usize].lists[kind as usize].first();
-        for _ in 0..most {
-            if at.is_none() {
-                return;
+        let mut left = most;
+        for list in [false, true].map(|clean| list_of(kind, clean)) {
+            let mut at = self.areas[order.0 as usize].lists[list].first();
+            while !at.is_none() && left != 0 {
+                each(at);
+                at = PageList::after(self.map, at);
+                left -= 1;
             }
-            each(at);
-            at = PageList::after(self.map, at);
         }
     }
 
@@ -401,16 +418,22 @@ impl Buddy {
         }
     }
 
-    /// The smallest free block of this type that is large enough.
-    fn find(&self, order: Order, kind: MigrateType) -> Option<(Order, MigrateType)> {
-        (order.0..NR_ORDERS as u8)
-            .find(|&o| !self.areas[o as usize].lists[kind as usize].first().is_none())
-            .map(|o| (Order(o), kind))
+    /// The smallest free block of this type that is large enough, with its list: one that occupies memory already if there is
+    /// one.
+    fn find(&self, order: Order, kind: MigrateType) -> Option<(Order, usize)> {
+        [false, true].into_iter().find_map(|clean| {
+            let list = list_of(kind, clean);
+            (order.0..NR_ORDERS as u8).find(|&o| !self.is_empty(Order(o), list)).map(|o| (Order(o), list))
+        })
+    }
+
+    fn is_empty(&self, order: Order, list: usize) -> bool {
+        self.areas[order.0 as usize].lists[list].first().is_none()
     }
 
     /// The lowest of the first few blocks of a list: keeps what is in use together, and what is free whole.
-    fn lowest(&self, order: Order, kind: MigrateType) -> PageIndex {
-        let mut lowest = self.areas[order.0 as usize].lists[kind as usize].first();
+    fn lowest(&self, order: Order, list: usize) -> PageIndex {
+        let mut lowest = self.areas[order.0 as usize].lists[list].first();
         let mut at = lowest;
         for _ in 1..LOWEST_OF {
             at = PageList::after(self.map, at);
@@ -423,15 +446,12 @@ impl Buddy {
     }
 
     /// The largest free block of any other type (`__rmqueue_fallback`): large, because what remains of it becomes ours.
-    fn find_fallback(&self, order: Order, kind: MigrateType) -> Option<(Order, MigrateType)> {
-        for o in (order.0..NR_ORDERS as u8).rev() {
-            for from in MigrateType::ALL {
-                if from != kind && !self.areas[o as usize].lists[from as usize].first().is_none() {
-                    return Some((Order(o), from));
-                }
-            }
-        }
-        None
+    fn find_fallback(&self, order: Order, kind: MigrateType) -> Option<(Order, usize)> {
+        (order.0..NR_ORDERS as u8).rev().find_map(|o| {
+            let list =
+                (0..NR_LISTS).find(|&list| list % NR_TYPES != kind as usize && !self.is_empty(Order(o), list))?;
+            Some((Order(o), list))
+        })
     }
 
     /// Moves the pageblocks of a block over to another type, if it covers at least half of one.
@@ -446,28 +466,22 @@ impl Buddy {
         true
     }
 
-    fn link(&mut self, index: PageIndex, order: Order, kind: MigrateType) {
-        let map = self.map;
-        self.describe(index, order, kind).push(map, index);
-    }
-
-    fn link_last(&mut self, index: PageIndex, order: Order, kind: MigrateType) {
-        let map = self.map;
-        self.describe(index, order, kind).push_back(map, index);
-    }
-
-    /// Makes a free block known by its tag and the counts; returns the list it goes on.
-    fn describe(&mut self, index: PageIndex, order: Order, kind: MigrateType) -> &mut PageList {
-        self.map.page(index).set_tag(Tag::new(Kind::Buddy, order.0, kind as u8));
+    /// Like `unlink` and `alloc_pages` never inlined: all are called from many places, and what is loaded of the library counts in every
+    /// process (`ffi/text.ld`).
+    #[inline(never)]
+    fn link(&mut self, index: PageIndex, order: Order, kind: MigrateType, clean: bool) {
+        self.map.page(index).set_tag(Tag::new(Kind::Buddy, order.0, kind as u8 | if clean { CLEAN } else { 0 }));
         let area = &mut self.areas[order.0 as usize];
         area.blocks[kind as usize] += 1;
-        &mut area.lists[kind as usize]
+        area.lists[list_of(kind, clean)].push(self.map, index);
     }
 
-    fn unlink(&mut self, index: PageIndex, order: Order, kind: MigrateType) {
+    #[inline(never)]
+    fn unlink(&mut self, index: PageIndex, order: Order) {
+        let b = self.map.page(index).tag().b();
         self.map.page(index).set_tag(Tag::INSIDE);
-        let area = &mut self.areas[order.0 as usize];
-        area.lists[kind as usize].remove(self.map, index);
+        let (kind, area) = (MigrateType::from_byte(b), &mut self.areas[order.0 as usize]);
+        area.lists[list_of(kind, b & CLEAN != 0)].remove(self.map, index);
         area.blocks[kind as usize] -= 1;
     }
 }

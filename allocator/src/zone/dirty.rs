@@ -38,6 +38,11 @@ pub(super) fn count(start: PageIndex, pages: u32) -> u32 {
     dirty
 }
 
+/// Whether any page of a range is dirty.
+pub(super) fn any(start: PageIndex, pages: u32) -> bool {
+    count(start, pages) != 0
+}
+
 /// Calls `each` for every maximal run of dirty pages in a range.
 pub(super) fn for_each_run(start: PageIndex, pages: u32, mut each: impl FnMut(PageIndex, u32)) {
     let dirty = |at: u32| count(start.add(at), 1) != 0;

@@ -1,8 +1,8 @@
 //! Zones: the pages of one NUMA node, a buddy system over them, and what they owe to the operating system.
 //!
 //! `alloc_pages(order)`, `free_pages(order)` and exact counts on top. A zone grows by whole chunks from memblock. Pages
-//! that a program has had are *dirty*: they still occupy memory though they are free. They are reused first (free lists
-//! are last in, first out, and what has been given back goes to their ends). How many stay, and for how long, is the policy of
+//! that a program has had are *dirty*: they still occupy memory though they are free. They are reused first (the
+//! buddy system lists blocks with dirty pages apart). How many stay, and for how long, is the policy of
 //! `decay.rs`; a cap in bytes holds at any time. What goes, goes from the largest blocks: huge pages whole, before parts.
 //!
 //! # Giving pages back
@@ -93,7 +93,7 @@ unsafe impl Sync for Zone {}
 impl Zone {
     /// An empty zone. Memblock must be ready.
     pub(crate) fn new(node: NodeId) -> Zone {
-        let buddy = Buddy::new(MEMBLOCK.page_map(), MEMBLOCK.pageblock_types(), MEMBLOCK.reserved_end());
+        let buddy = Buddy::new(MEMBLOCK.page_map(), MEMBLOCK.pageblock_types(), MEMBLOCK.reserved_end(), dirty::any);
         Zone {
             purging: Lock::new(),
             lock: Lock::new(),
@@ -276,7 +276,7 @@ impl Zone {
             } else {
                 inner.dirty_free += dirty::count(start, order.pages()) as usize;
             }
-            inner.buddy.free_clean(start, order);
+            inner.buddy.free_pages_order(start, order);
         }
         inner.idle.gave_back(gave_back);
         gave_back
