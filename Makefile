@@ -227,6 +227,10 @@ demo:
 	$(FAIRGROUND_BUILD)
 	@echo 'Real programs on the allocator they come with and on Fairground (two minutes at most)'
 	'$(TARGET)/release/fairground' demo $(DEMO_FLAGS)
+	@echo
+	@echo 'Green threads (builds for a minute the first time): tenants that share a core by weight; a server of tasks and its clients'
+	$(CARGO) run --locked --quiet --release -p fairground-examples --example tenants
+	$(CARGO) run --locked --quiet --release -p fairground-examples --example tcp_echo
 
 .PHONY: bench
 bench:

@@ -38,7 +38,7 @@ run() {
     local folder=$1 more=$2
     shift 2
     CARGO_TARGET_DIR=$base/$folder RUSTFLAGS="$flags $more" \
-        cargo +nightly test --locked --target "$host" -p fairground-allocator "$@" 2>&1 | tee -a "$log"
+        cargo +nightly test --locked --target "$host" -p "${package:-fairground-allocator}" "$@" 2>&1 | tee -a "$log"
 }
 
 # All tests of the core, but for those of the unwinder: the sanitizers' own functions lie between the frames they expect.
@@ -66,6 +66,9 @@ thread)
     portable="$thread --cfg fairground_portable"
     run tsan-portable "$portable" --no-fail-fast --test shadow_stress --test threads || failed=1
     run tsan-portable "$portable" --test shadow_stress -- --no-map --threads 4 --seconds 20 || failed=1
+    # The runtime's locks and channels, between plain threads: the sanitizer does not know that tasks change stacks.
+    TSAN_OPTIONS="suppressions=$PWD/runtime/tests/thread-sanitizer-suppressions.txt" package=fairground-runtime \
+        run tsan "$thread" --test sync_behaviour --test channel_behaviour --test channel_model || failed=1
     ;;
 *)
     echo "usage: sanitizers.sh address|thread" >&2

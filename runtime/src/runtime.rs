@@ -89,6 +89,12 @@ impl Shared {
         self.this.upgrade()
     }
 
+    /// All tasks that have not ended, by id.
+    pub(crate) fn tasks(&self) -> impl Iterator<Item = TaskRef> {
+        // SAFETY: the entry exists during the call, and then by the handle.
+        self.registry.iter(|_, task| TaskRef::new(unsafe { task.as_ref() })).map(|(_, task)| task)
+    }
+
     pub(crate) fn owns(&self, cpu: &Cpu) -> bool {
         self.cpus.as_ptr_range().contains(&(&raw const *cpu))
     }
@@ -240,8 +246,7 @@ impl Runtime {
 
     /// All tasks that have not ended, by id.
     pub(crate) fn tasks(&self) -> impl Iterator<Item = TaskRef> {
-        // SAFETY: the entry exists during the call, and then by the handle.
-        self.shared.registry.iter(|_, task| TaskRef::new(unsafe { task.as_ref() })).map(|(_, task)| task)
+        self.shared.tasks()
     }
 
     /// True if no task is live.

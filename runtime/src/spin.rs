@@ -60,7 +60,12 @@ impl<T> Spin<T> {
         loop {
             while self.locked.load(Ordering::Relaxed) {
                 round += 1;
-                if round % SPINS == 0 { thread::yield_now() } else { spin_loop() }
+                if round == SPINS {
+                    round = 0;
+                    thread::yield_now();
+                } else {
+                    spin_loop();
+                }
             }
             if self.take() {
                 return;

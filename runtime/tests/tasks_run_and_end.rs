@@ -131,6 +131,12 @@ fn names_ids_and_parents_are_known() {
         assert_eq!(child.name(), Some("child"));
         assert_eq!(child.parent(), Some(me.id()));
         assert_ne!(child.id(), me.id());
+        let [rests, ends] = [(); 2].map(|()| spawn(fairground_runtime::yield_now));
+        let ids = |tasks: Vec<Task>| tasks.iter().map(Task::id).collect::<Vec<_>>();
+        assert_eq!(ids(me.children()), [rests.task().id(), ends.task().id()]);
+        ends.join().expect("no panic");
+        rests.join().expect("no panic");
+        assert_eq!(ids(me.children()), []);
     });
     assert!(Task::current().is_none());
 }

@@ -36,7 +36,8 @@ impl Sleep {
 
     /// By the sleeper, before it looks around for the last time.
     pub(crate) fn announce(&self) {
-        self.0.store(SPINNING, Ordering::Relaxed);
+        // An exchange, so that it is behind all that wakers did to the word before, in the models' eyes too.
+        self.0.swap(SPINNING, Ordering::AcqRel);
         fence(Ordering::SeqCst);
     }
 
@@ -54,7 +55,7 @@ impl Sleep {
 
     /// By the sleeper: it looks at its queue next.
     pub(crate) fn end(&self) {
-        self.0.store(AWAKE, Ordering::Relaxed);
+        self.0.swap(AWAKE, Ordering::AcqRel);
     }
 
     /// By a waker, after it queued something.
@@ -91,25 +92,25 @@ impl Sleep {
 #[cfg(all(loom, test))]
 mod models {
     use super::*;
-    use loom::sync::{Arc, Condvar, Mutex};
+    use loom::sync::Arc;
     use loom::thread;
 
-    /// The reactor's notification: a flag that is kept.
-    #[derive(Default)]
-    struct Notification(Mutex<bool>, Condvar);
-
-    /// If something is queued while the cpu goes to sleep, it finds it, whoever comes first; loom reports a sleep for ever as a deadlock.
+    /// If something is queued while the cpu goes to sleep, it finds it, whoever comes first; loom reports a sleep for ever as a deadlock. The
+    /// notification is a thread's token.
     fn nothing_is_slept_through(wakers: u32) {
-        loom::model(move || {
-            let all = Arc::new((Sleep::new(), AtomicU32::new(0), Notification::default()));
+        // With 3 it takes minutes.
+        let mut builder = loom::model::Builder::new();
+        builder.preemption_bound = Some(2);
+        builder.check(move || {
+            let all = Arc::new((Sleep::new(), AtomicU32::new(0)));
+            let sleeper = thread::current();
             let threads: Vec<_> = (0..wakers)
                 .map(|_| {
-                    let all = Arc::clone(&all);
+                    let (all, sleeper) = (Arc::clone(&all), sleeper.clone());
                     thread::spawn(move || {
                         all.1.fetch_add(1, Ordering::Relaxed);
                         if all.0.rouse() == Roused::Asleep {
-                            *all.2.0.lock().expect("not poisoned") = true;
-                            all.2.1.notify_one();
+                            sleeper.unpark();
                         }
                     })
                 })
@@ -123,11 +124,7 @@ mod models {
                 }
                 all.0.announce();
                 if all.1.load(Ordering::Relaxed) == seen && all.0.commit() && all.1.load(Ordering::Relaxed) == seen {
-                    let mut notified = all.2.0.lock().expect("not poisoned");
-                    while !*notified {
-                        notified = all.2.1.wait(notified).expect("not poisoned");
-                    }
-                    *notified = false;
+                    thread::park();
                 }
                 all.0.end();
             }

@@ -58,6 +58,13 @@ impl Task {
         self.0.parent
     }
 
+    /// The tasks it spawned that have not ended, by id. Looks at all tasks of the runtime: parents do not keep lists, which every spawn would
+    /// pay for.
+    pub fn children(&self) -> Vec<Task> {
+        let Some(shared) = runtime::find(self.0.shared) else { return Vec::new() };
+        shared.tasks().filter(|task| task.parent == Some(self.id())).map(Task).collect()
+    }
+
     /// What it is doing. It may do something else by the time one looks at the answer.
     pub fn state(&self) -> TaskState {
         match self.0.state.phase() {
