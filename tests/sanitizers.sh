@@ -68,7 +68,7 @@ thread)
     run tsan-portable "$portable" --test shadow_stress -- --no-map --threads 4 --seconds 20 || failed=1
     # The runtime's locks and channels, between plain threads: the sanitizer does not know that tasks change stacks.
     TSAN_OPTIONS="suppressions=$PWD/runtime/tests/thread-sanitizer-suppressions.txt" package=fairground-runtime \
-        run tsan "$thread" --test sync_behaviour --test channel_behaviour --test channel_model || failed=1
+        run tsan "$thread" --no-fail-fast --test sync_behaviour --test channel_behaviour --test channel_model || failed=1
     ;;
 *)
     echo "usage: sanitizers.sh address|thread" >&2
