@@ -130,6 +130,7 @@ test-overcommit:
 
 test-examples:
 	@echo 'The examples build, run, and print what they should (1 minute)'
+	$(CARGO) build --locked -p fairground-examples --examples
 	$(call run_tests,fairground-examples)
 
 test-gates:
