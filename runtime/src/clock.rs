@@ -7,6 +7,7 @@
 //! The counter's rate is measured once, over the first milliseconds of the runtime, against CLOCK_MONOTONIC. Where the counter
 //! is not constant (`constant_tsc` and `nonstop_tsc` are missing) or unknown, both are the same clock.
 
+use crate::arch;
 use std::sync::OnceLock;
 
 /// Nanoseconds of CLOCK_MONOTONIC.
@@ -62,67 +63,6 @@ pub(crate) fn sched_clock() -> u64 {
             ((u128::from(ticks) * u128::from(counter.scale)) >> 32) as u64
         }
         _ => monotonic(),
-    }
-}
-
-#[cfg(all(target_arch = "x86_64", not(fairground_portable)))]
-mod arch {
-    /// The time-stamp counter. Not ordered with the instructions around it: nanoseconds do not matter.
-    #[inline]
-    pub(super) fn counter() -> u64 {
-        // SAFETY: every x86-64 has the instruction; where user space may not use it, `is_constant` is false.
-        unsafe { core::arch::x86_64::_rdtsc() }
-    }
-
-    /// The counter runs at one rate in all states of power: CPUID leaf 0x8000_0007, EDX bit 8.
-    pub(super) fn is_constant() -> bool {
-        use core::arch::x86_64::__cpuid;
-        let leaf: u32 = 0x8000_0007;
-        __cpuid(0x8000_0000).eax >= leaf && __cpuid(leaf).edx & 1 << 8 != 0
-    }
-
-    /// CPUID does not say it reliably.
-    pub(super) fn frequency() -> Option<u64> {
-        None
-    }
-}
-
-#[cfg(all(target_arch = "aarch64", not(fairground_portable)))]
-mod arch {
-    /// The virtual counter of the generic timer.
-    #[inline]
-    pub(super) fn counter() -> u64 {
-        let ticks: u64;
-        // SAFETY: reads a register that Linux lets user space read.
-        unsafe { core::arch::asm!("mrs {}, cntvct_el0", out(reg) ticks, options(nomem, nostack, preserves_flags)) };
-        ticks
-    }
-
-    pub(super) fn is_constant() -> bool {
-        true
-    }
-
-    /// The architecture says it in a register.
-    pub(super) fn frequency() -> Option<u64> {
-        let hertz: u64;
-        // SAFETY: as above.
-        unsafe { core::arch::asm!("mrs {}, cntfrq_el0", out(reg) hertz, options(nomem, nostack, preserves_flags)) };
-        (hertz != 0).then_some(hertz)
-    }
-}
-
-#[cfg(any(not(any(target_arch = "x86_64", target_arch = "aarch64")), fairground_portable))]
-mod arch {
-    pub(super) fn counter() -> u64 {
-        0
-    }
-
-    pub(super) fn is_constant() -> bool {
-        false
-    }
-
-    pub(super) fn frequency() -> Option<u64> {
-        None
     }
 }
 

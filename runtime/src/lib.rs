@@ -11,8 +11,10 @@
 //! | `task` | a green thread: its states, id, stack, context | - |
 //! | `sched` | who runs next: arithmetic without clocks, threads or system calls | - |
 //! | `preempt` | the count that forbids switching | - |
+//! | `arch` | what differs between processors | - |
 //! | `topology` | packages, cores, siblings, capacities, nodes, quota | - |
 
+pub(crate) mod arch;
 #[macro_use]
 pub(crate) mod atomic;
 #[cfg(not(loom))]

@@ -164,10 +164,7 @@ impl<T: Copy> SeqLock<T> {
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod words {
     use super::Words;
-    use core::arch::asm;
-    use core::mem::MaybeUninit;
-
-    type Word = MaybeUninit<u64>;
+    use crate::arch::{Word, load_word, store_word};
 
     /// Copies from memory that others may write.
     ///
@@ -177,7 +174,7 @@ mod words {
     pub(super) unsafe fn load_all<T>(from: *const Words<T>, to: *mut Words<T>) {
         for i in 0..size_of::<Words<T>>() / size_of::<Word>() {
             // SAFETY: within both, which are aligned to words and whole numbers of them.
-            unsafe { *to.cast::<Word>().add(i) = load(from.cast::<Word>().add(i)) };
+            unsafe { *to.cast::<Word>().add(i) = load_word(from.cast::<Word>().add(i)) };
         }
     }
 
@@ -189,39 +186,7 @@ mod words {
     pub(super) unsafe fn store_all<T>(from: *const Words<T>, to: *mut Words<T>) {
         for i in 0..size_of::<Words<T>>() / size_of::<Word>() {
             // SAFETY: as above.
-            unsafe { store(to.cast::<Word>().add(i), *from.cast::<Word>().add(i)) };
-        }
-    }
-
-    /// As a relaxed atomic load, of a word that need not be initialised.
-    ///
-    /// # Safety
-    /// The address is valid and aligned.
-    #[inline]
-    unsafe fn load(from: *const Word) -> Word {
-        let word: Word;
-        // SAFETY: loads one aligned word, in one access; the caller's promise.
-        unsafe {
-            #[cfg(target_arch = "x86_64")]
-            asm!("mov {}, qword ptr [{}]", out(reg) word, in(reg) from, options(nostack, preserves_flags));
-            #[cfg(target_arch = "aarch64")]
-            asm!("ldr {}, [{}]", out(reg) word, in(reg) from, options(nostack, preserves_flags));
-        }
-        word
-    }
-
-    /// As a relaxed atomic store.
-    ///
-    /// # Safety
-    /// The address is valid and aligned.
-    #[inline]
-    unsafe fn store(to: *mut Word, word: Word) {
-        // SAFETY: stores one aligned word, in one access; the caller's promise.
-        unsafe {
-            #[cfg(target_arch = "x86_64")]
-            asm!("mov qword ptr [{}], {}", in(reg) to, in(reg) word, options(nostack, preserves_flags));
-            #[cfg(target_arch = "aarch64")]
-            asm!("str {1}, [{0}]", in(reg) to, in(reg) word, options(nostack, preserves_flags));
+            unsafe { store_word(to.cast::<Word>().add(i), *from.cast::<Word>().add(i)) };
         }
     }
 }

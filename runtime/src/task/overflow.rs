@@ -9,6 +9,7 @@
 //! allocation. The same is asked of the namer.
 
 use super::stack::{StackExtent, find};
+use crate::arch;
 use std::ffi::{c_int, c_void};
 use std::fmt::{self, Write};
 use std::io;
@@ -105,7 +106,8 @@ extern "C" fn on_fault(signal: c_int, info: *mut libc::siginfo_t, context: *mut 
     let (address, code) = unsafe { ((*info).si_addr().addr(), (*info).si_code) };
     if code > 0
         && let Some(stack) = find(address).filter(|stack| stack.guards(address))
-        && stack_pointer(context).is_none_or(|pointer| find(pointer) == Some(stack))
+        // SAFETY: the kernel's.
+        && unsafe { arch::stack_pointer(context) }.is_none_or(|pointer| find(pointer) == Some(stack))
     {
         die(stack);
     }
@@ -136,19 +138,6 @@ extern "C" fn on_fault(signal: c_int, info: *mut libc::siginfo_t, context: *mut 
             handler(signal);
         }
     }
-}
-
-/// Where the stack pointer was when the signal came; None where we do not know how to read it.
-fn stack_pointer(context: *mut c_void) -> Option<usize> {
-    let _context = context.cast::<libc::ucontext_t>();
-    // SAFETY: the kernel gives the context.
-    #[cfg(target_arch = "x86_64")]
-    return Some(unsafe { (*_context).uc_mcontext.gregs[libc::REG_RSP as usize] } as usize);
-    // SAFETY: as above.
-    #[cfg(target_arch = "aarch64")]
-    return Some(unsafe { (*_context).uc_mcontext.sp } as usize);
-    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-    None
 }
 
 /// Says who overflowed, and aborts.
