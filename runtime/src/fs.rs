@@ -1,6 +1,6 @@
 //! Files, as `std::fs`: each call is made on a helper thread, for the system has no files that say when they are ready.
 //!
-//! What a call gets and gives goes to the helper and back, so reading and writing copy once more than std does, through a buffer of at most [`CHUNK`]
+//! What a call gets and gives goes to the helper and back, so reading and writing copy once more than std does, through a buffer of at most `CHUNK`
 //! bytes a call. A cancelled task does not wait for its call: what that read is lost, what it writes may be written.
 
 use crate::blocking::unblock;

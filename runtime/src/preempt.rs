@@ -8,7 +8,7 @@
 //! thread-local may live longer than one access: each access is a whole read-modify-write in one function that is never
 //! inlined. (A function that only returned the address would not do. LLVM sees that it has no effects, and calls it once.)
 //!
-//! In debug builds the place of the first reason is kept, so that [`assert_may_sleep`] can name it.
+//! In debug builds the place of the first reason is kept, so that `assert_may_sleep` can name it.
 
 #[cfg(not(loom))]
 use std::cell::Cell;

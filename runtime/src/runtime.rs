@@ -143,7 +143,7 @@ fn remember(shared: &Arc<Shared>) {
     runtimes.push(Arc::downgrade(shared));
 }
 
-/// Green threads on some cores. Most programs need none: [`spawn`](crate::spawn) has one for the whole process.
+/// Green threads on some cores. Most programs need none: [`spawn()`](crate::spawn()) has one for the whole process.
 ///
 /// # Examples
 /// ```

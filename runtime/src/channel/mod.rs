@@ -2,7 +2,7 @@
 //!
 //! | made by | holds | a send waits |
 //! |---|---|---|
-//! | [`unbounded`] | any number of messages | never |
+//! | [`unbounded()`] | any number of messages | never |
 //! | [`bounded`]`(n)` | `n` messages | while it is full |
 //! | [`bounded`]`(0)` | none: a rendezvous | until a receive takes the message |
 //! | [`oneshot()`] | one message in all | never |

@@ -2,10 +2,10 @@
 //!
 //! | state | `message` | `waker` | left by |
 //! |---|---|---|---|
-//! | [`EMPTY`] | - | the receiver's | sender: `SENT`, `CLOSED`; receiver: `WAITING`, `CLOSED` |
-//! | [`WAITING`] | - | whoever leaves the state | sender: `SENT`, `CLOSED`; receiver, on timeout or unwinding: `EMPTY` |
-//! | [`SENT`] | the receiver's | whoever left `WAITING` | receiver: `CLOSED` |
-//! | [`CLOSED`] | nobody's any more, or of a sender that finds it | as before | - |
+//! | `EMPTY` | - | the receiver's | sender: `SENT`, `CLOSED`; receiver: `WAITING`, `CLOSED` |
+//! | `WAITING` | - | whoever leaves the state | sender: `SENT`, `CLOSED`; receiver, on timeout or unwinding: `EMPTY` |
+//! | `SENT` | the receiver's | whoever left `WAITING` | receiver: `CLOSED` |
+//! | `CLOSED` | nobody's any more, or of a sender that finds it | as before | - |
 //!
 //! The sender writes the message before it leaves its states, by one swap with release and acquire. What it finds tells it what to
 //! do: after `WAITING` the waker is the sender's, after `CLOSED` the message is its own again. It does not touch the channel afterwards,

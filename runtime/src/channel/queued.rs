@@ -200,7 +200,7 @@ impl<T, S: Storage<T>> Queued<T, S> {
     /// For a select: waits in the queue of receivers (else of senders). `true`: it need not, and is in no queue.
     ///
     /// # Safety
-    /// As [`Locked::link`].
+    /// As `link` of those that are locked.
     pub(super) unsafe fn link(&self, waiter: &Waiter<'_>, receiver: bool) -> bool {
         let mut queue = self.side(receiver).lock();
         // SAFETY: the caller's promise.

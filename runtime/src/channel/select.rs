@@ -1,7 +1,7 @@
 //! Waiting for the first of several receives and sends.
 //!
 //! 1. Try each arm, from a random one on, so that none starves behind others.
-//! 2. Put a waiter into the queue of each channel, all with one [`Claim`]. Each says, under its queue's lock, whether its arm
+//! 2. Put a waiter into the queue of each channel, all with one `Claim`. Each says, under its queue's lock, whether its arm
 //!    is ready after all: then take the claim for ourselves, leave all queues, and go to 1.
 //! 3. Wait until a waker takes the claim. Leave all queues. The message says which arm it was for: complete that, as what the waker
 //!    gave (a message in a queue, a rendezvous) may be this select's alone. If the message was taken by somebody else meanwhile, go to 1.

@@ -77,7 +77,7 @@ impl Task {
         }
     }
 
-    /// Ends its [`park`](crate::park), or the next one.
+    /// Ends its [`park`], or the next one.
     pub fn unpark(&self) {
         self.0.unpark();
     }
@@ -158,6 +158,26 @@ impl Task {
     pub fn wait_time(&self) -> Duration {
         Duration::from_nanos(self.0.stats.wait.load(Ordering::Relaxed))
     }
+}
+
+/// Waits for [`Task::unpark`], as [`std::thread::park`] does: one that came before is kept, and it may return for no reason. In a plain thread
+/// that is what it is.
+///
+/// # Examples
+/// ```
+/// use fairground_runtime::{spawn, task};
+///
+/// let waits = spawn(|| task::park());
+/// waits.task().unpark();
+/// waits.join().unwrap();
+/// ```
+pub fn park() {
+    crate::park::park(None);
+}
+
+/// As [`park`], for a time at most.
+pub fn park_timeout(timeout: Duration) {
+    crate::park::park(crate::park::deadline_after(timeout));
 }
 
 impl fmt::Debug for Task {

@@ -12,7 +12,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-/// A task's end, to wait for: what [`spawn`](crate::spawn) returns. Also a future.
+/// A task's end, to wait for: what [`spawn()`](crate::spawn()) returns. Also a future.
 ///
 /// Dropping it lets the task go on by itself, as with threads.
 pub struct JoinHandle<T> {

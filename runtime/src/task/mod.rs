@@ -25,7 +25,7 @@ pub(crate) mod state;
 pub(crate) mod task;
 
 #[cfg(not(loom))]
-pub use handle::{Task, TaskState};
+pub use handle::{Task, TaskState, park, park_timeout};
 pub use id::TaskId;
 #[cfg(not(loom))]
 pub use local::TaskLocal;
