@@ -108,7 +108,9 @@ impl Shared {
     #[inline]
     pub(crate) fn may_move(&self, task: &TaskStruct) -> bool {
         // SAFETY: a queued task's context is nobody's to change.
-        !task.pinned && (self.migrating || task.context.with(|context| unsafe { (*context).is_none() }))
+        !task.pinned
+            && !task.unwinds.get()
+            && (self.migrating || task.context.with(|context| unsafe { (*context).is_none() }))
     }
 
     pub(crate) fn one_more(&self) {

@@ -5,7 +5,7 @@
 use super::{Cpu, current_task, this_cpu};
 use crate::atomic::Ordering;
 use crate::clock::{monotonic, sched_clock};
-use crate::task::task::{Leave, Resumer};
+use crate::task::task::{Leave, Resumer, TaskStruct};
 use std::ptr::NonNull;
 use std::time::Instant;
 
@@ -14,7 +14,8 @@ use std::time::Instant;
 /// # Safety
 /// On a task's stack, of which this is the resumer.
 #[inline]
-unsafe fn suspend(resumer: NonNull<Resumer>, why: Leave) {
+unsafe fn suspend(task: &TaskStruct, resumer: NonNull<Resumer>, why: Leave) {
+    task.unwinds.set(std::thread::panicking());
     // SAFETY: by this function's contract it lies on this very stack.
     unsafe { resumer.as_ref() }.suspend(why);
 }
@@ -22,9 +23,11 @@ unsafe fn suspend(resumer: NonNull<Resumer>, why: Leave) {
 /// False in plain threads, where nothing happens.
 #[inline]
 pub(crate) fn yield_now() -> bool {
-    let Some(resumer) = this_cpu().and_then(|cpu| cpu.own.resumer.get()) else { return false };
+    // Not on the cpu's own stack either, where no task is current.
+    let (Some(cpu), Some(task)) = (this_cpu(), current_task()) else { return false };
+    let Some(resumer) = cpu.own.resumer.get() else { return false };
     // SAFETY: set while a task is on its stack, to that stack's.
-    unsafe { suspend(resumer, Leave::Yield) };
+    unsafe { suspend(task, resumer, Leave::Yield) };
     end_if_cancelled();
     true
 }
@@ -67,7 +70,7 @@ pub(crate) fn park(deadline: Option<Instant>) {
     let Some(resumer) = cpu.own.resumer.get() else { return };
     let Some(deadline) = deadline else {
         // SAFETY: as above.
-        unsafe { suspend(resumer, Leave::Park) };
+        unsafe { suspend(task, resumer, Leave::Park) };
         return end_if_cancelled();
     };
     let now = Instant::now();
@@ -76,7 +79,7 @@ pub(crate) fn park(deadline: Option<Instant>) {
     let deadline = monotonic().saturating_add(u64::try_from(left.as_nanos()).unwrap_or(u64::MAX));
     cpu.arm(task, deadline);
     // SAFETY: as above.
-    unsafe { suspend(resumer, Leave::Park) };
+    unsafe { suspend(task, resumer, Leave::Park) };
     // `task` is this task still, wherever it is now; the timer is in the tree of the cpu that armed it.
     cpu.disarm(task);
     task.end_if_cancelled();
@@ -90,7 +93,7 @@ fn end_if_cancelled() {
 }
 
 impl Cpu {
-    fn arm(&self, task: &crate::task::task::TaskStruct, deadline: u64) {
+    fn arm(&self, task: &TaskStruct, deadline: u64) {
         let mut timers = self.timers.lock();
         // SAFETY: the running task's, so not linked; `park` takes it out before it goes on.
         unsafe { timers.insert(task, deadline) };
@@ -101,7 +104,7 @@ impl Cpu {
         }
     }
 
-    fn disarm(&self, task: &crate::task::task::TaskStruct) {
+    fn disarm(&self, task: &TaskStruct) {
         // SAFETY: if it is linked, then into this tree: `arm` did it.
         unsafe { self.timers.lock().remove(&task.timer) };
     }

@@ -41,7 +41,7 @@ pub(crate) unsafe fn enqueue(task: &TaskStruct, why: Enqueue) {
     // have to wait behind others.
     let idle = match here {
         Some(_) if why == Enqueue::New && shared.may_move(task) => shared.rouse_an_idle_cpu(home),
-        Some(here) if shared.migrating && !task.pinned && home.queued.load(Ordering::Relaxed) > 0 => {
+        Some(here) if shared.migrating && shared.may_move(task) && home.queued.load(Ordering::Relaxed) > 0 => {
             here.place(shared, home).filter(|cpu| cpu.sleep.rouse() == Roused::Asleep)
         }
         _ => None,

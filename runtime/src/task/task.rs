@@ -12,7 +12,7 @@
 //! | `state` | everybody, by its moves (`state.rs`) |
 //! | `entity`, `movable` | the holder of the lock of the run queue of cpu `cpu` |
 //! | `cpu` | written under the locks of the queue it leaves and the one it goes to; read by anybody as a hint |
-//! | `context`, `payload`, `locals` | the cpu that runs the task, on or off its stack; the joiner's is the result of a DEAD task |
+//! | `context`, `payload`, `locals`, `unwinds` | the cpu that runs the task, on or off its stack; the joiner's is the result of a DEAD task |
 //! | `joiner` | the joiner, or the task's end: see JOINER in `state.rs` |
 //! | `timer` | the holder of the lock of the timers it is linked into |
 //! | all others | set before the task is queued; constant |
@@ -34,6 +34,7 @@ use fairground_allocator::cache::{CacheFlags, RawCache};
 use intrusive_collections::LinkedListLink;
 use std::alloc::Layout;
 use std::any::Any;
+use std::cell::Cell;
 use std::mem::ManuallyDrop;
 use std::ops::Deref;
 use std::ptr::NonNull;
@@ -63,6 +64,9 @@ pub(crate) struct TaskStruct {
     pub(crate) cpu: AtomicU32,
     /// May not leave its cpu even before it started.
     pub(crate) pinned: bool,
+    /// It left its stack while it unwound, so it goes on where it was: that a panic is on its way is known to the kernel thread, and it
+    /// would count as none elsewhere.
+    pub(crate) unwinds: Cell<bool>,
     /// Suspension points do not unwind though it is cancelled. Only the task itself touches it.
     pub(super) shielded: AtomicBool,
     vtable: &'static Vtable,
@@ -170,6 +174,7 @@ where
         refs: AtomicU32::new(2),
         cpu: AtomicU32::new(new.cpu),
         pinned: new.pinned,
+        unwinds: Cell::new(false),
         shielded: AtomicBool::new(false),
         vtable: const {
             &Vtable {
