@@ -56,9 +56,10 @@ impl Cpu {
     fn switch_to(&self, shared: &Shared, picked: EntityRef) -> Option<EntityRef> {
         // SAFETY: what the run queue picks is a task's entity, alive until this cpu has seen its end.
         let task: &TaskStruct = unsafe { task_of(picked) };
-        if !task.state.pick() {
-            return self.leave_stopped();
+        if task.state.is_stopping() {
+            return self.leave_stopped(shared, task);
         }
+        task.state.pick();
         // SAFETY: this cpu picked the task, so its context is this cpu's.
         let context = task.context.with_mut(|context| unsafe { &mut *context });
         let context = match context {
@@ -188,11 +189,16 @@ impl Cpu {
         self.picked(&queue, next, now)
     }
 
-    /// A task that was stopped before it ran leaves the queue; it is its waker's then.
-    fn leave_stopped(&self) -> Option<EntityRef> {
+    /// A task that shall be stopped leaves the queue instead of running. It is STOPPED after that, under the lock: who resumes it queues it.
+    #[cold]
+    fn leave_stopped(&self, shared: &Shared, task: &TaskStruct) -> Option<EntityRef> {
         let now = sched_clock();
         let mut queue = self.queue.lock();
         queue.put_prev(Leaving::Blocked, now);
+        if !task.state.stopped() {
+            // SAFETY: alive, on no queue since `put_prev`, and READY still, so nobody else queues it.
+            unsafe { queue.enqueue(shared, task, Enqueue::Wakeup, now) };
+        }
         let next = queue.pick_next(now);
         self.picked(&queue, next, now)
     }

@@ -6,7 +6,8 @@
 //! ```text
 //! phase     who moves it                          to        duty of who did
 //! NEW,READY the cpu that picks it                 RUNNING   give it a stack, if it has none
-//! NEW,READY the cpu that picks it, STOP set       STOPPED   take it off the queue
+//! NEW,READY the cpu that picked it, STOP set,     STOPPED   -
+//!           after it left the queue
 //! RUNNING   its cpu, after it left its stack      READY     queue it (yield; or park with TOKEN set, which is taken)
 //! RUNNING   its cpu, after it left its stack      PARKED    forget it: from here on a waker may run it elsewhere
 //! RUNNING   its cpu, at its end                   DEAD      wake the joiner, if JOINER
@@ -68,14 +69,25 @@ impl State {
         self.0.load(Ordering::Relaxed) & CANCEL != 0
     }
 
-    /// NEW or READY to RUNNING, by the cpu that picked the task; false if it is STOPPED instead and must leave the queue.
+    /// Whether the task shall be stopped, as a hint.
     #[inline]
-    pub(crate) fn pick(&self) -> bool {
-        let word = self.update(|word| {
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.0.load(Ordering::Relaxed) & STOP != 0
+    }
+
+    /// NEW or READY to RUNNING, by the cpu that picked the task.
+    #[inline]
+    pub(crate) fn pick(&self) {
+        self.update(|word| {
             debug_assert!(matches!(phase_of(word), Phase::New | Phase::Ready), "picked in {:?}", phase_of(word));
-            Some(with(word, if word & STOP == 0 { Phase::Running } else { Phase::Stopped }))
+            Some(with(word, Phase::Running))
         });
-        word.is_some_and(|word| word & STOP == 0)
+    }
+
+    /// NEW or READY to STOPPED, by the cpu that picked the task, after it left the queue and under the queue's lock: from here on whoever
+    /// ends the stop queues it. False if nobody wants it stopped any more.
+    pub(crate) fn stopped(&self) -> bool {
+        self.update(|word| (word & STOP != 0).then_some(with(word, Phase::Stopped))).is_some()
     }
 
     /// RUNNING to READY, by its cpu.
@@ -188,7 +200,7 @@ mod tests {
 
     fn running() -> State {
         let state = State::new();
-        assert!(state.pick());
+        state.pick();
         state
     }
 
@@ -198,7 +210,7 @@ mod tests {
         assert!(!state.wake() && !state.wake(), "there is nobody to queue");
         assert!(!state.parked(), "the token ends the wait");
         assert_eq!(state.phase(), Phase::Ready);
-        assert!(state.pick());
+        state.pick();
         assert!(state.parked(), "there was one token only");
     }
 
@@ -219,11 +231,11 @@ mod tests {
         state.stop();
         assert!(state.parked(), "it parks as if nothing were");
         assert!(state.wake(), "and is queued");
-        assert!(!state.pick());
+        assert!(state.is_stopping() && state.stopped());
         assert!(!state.wake(), "nobody queues it now");
         assert!(state.resume(), "but who lets it go on");
         assert!(!state.resume());
-        assert!(state.pick());
+        state.pick();
         assert!(state.take_token());
     }
 
