@@ -249,3 +249,22 @@ fn who_is_cancelled_ends_though_another_waits_for_it_as_it_is_cancelled_itself()
         assert_eq!(child.state(), TaskState::Dead);
     });
 }
+
+#[test]
+fn a_result_that_nobody_takes_is_dropped_by_the_task() {
+    struct Asks(Arc<Mutex<Option<bool>>>);
+    impl Drop for Asks {
+        fn drop(&mut self) {
+            *self.0.lock().expect("not poisoned") = Some(Task::current().is_some());
+            yield_now();
+        }
+    }
+    let in_a_task = Arc::new(Mutex::new(None));
+    let theirs = Asks(Arc::clone(&in_a_task));
+    let runtime = runtime(1);
+    runtime.run(|| drop(spawn(move || theirs)));
+    while runtime.live_tasks() != 0 {
+        std::thread::yield_now();
+    }
+    assert_eq!(*in_a_task.lock().expect("not poisoned"), Some(true), "on the cpu's own stack nothing can wait");
+}

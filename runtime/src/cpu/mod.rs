@@ -69,8 +69,8 @@ pub(crate) struct Own {
     pub(crate) resumer: Cell<Option<NonNull<Resumer>>>,
     pub(crate) stacks: RefCell<StackCache>,
     pub(crate) ids: RefCell<IdRange<TaskStruct>>,
-    /// When the running task's time is over, by the scheduler's clock.
-    pub(crate) slice_end: Cell<u64>,
+    /// The scheduler's clock at the last switch.
+    pub(crate) now: Cell<u64>,
     /// When the loop looks at timers and sockets next, by the scheduler's clock.
     pub(crate) look: Cell<u64>,
     /// When the loop balances next, by the scheduler's clock, and room for the snapshot that needs.
@@ -164,7 +164,7 @@ impl Cpu {
                 resumer: Cell::new(None),
                 stacks: RefCell::new(stacks),
                 ids: RefCell::new(ids),
-                slice_end: Cell::new(u64::MAX),
+                now: Cell::new(0),
                 look: Cell::new(0),
                 balance: Cell::new(0),
                 loads: RefCell::new(Vec::new()),

@@ -114,8 +114,9 @@ impl Queue {
         self.rq.load()
     }
 
-    pub(crate) fn slice_end(&self) -> u64 {
-        self.rq.slice_end()
+    /// True if the running task's time is over.
+    pub(crate) fn tick(&mut self, now: u64) -> bool {
+        self.rq.tick(now)
     }
 
     /// When groups whose quota is used up may run again, by the scheduler's clock; `u64::MAX`: there is none.

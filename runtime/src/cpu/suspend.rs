@@ -53,7 +53,7 @@ fn look_at_the_clock(cpu: &Cpu) {
     let over = cpu.need_resched.load(Ordering::Relaxed) || {
         let now = sched_clock();
         // Timers and sockets have a right to be looked at too.
-        now >= cpu.own.look.get() || (now >= cpu.own.slice_end.get() && cpu.queued.load(Ordering::Relaxed) != 0)
+        now >= cpu.own.look.get() || (cpu.queued.load(Ordering::Relaxed) != 0 && cpu.queue.lock().tick(now))
     };
     if over && !crate::preempt::is_disabled() {
         yield_now();

@@ -48,6 +48,8 @@ pub(crate) unsafe fn enqueue(task: &TaskStruct, why: Enqueue) {
     };
     let target = idle.unwrap_or(home);
     if idle.is_some() {
+        // Under the lock of the queue it was on last, as the task's handles expect.
+        let _leaves = home.queue.lock();
         task.cpu.store(target.index, Ordering::Relaxed);
     }
     let now = sched_clock();

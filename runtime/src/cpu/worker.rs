@@ -11,8 +11,7 @@ use crate::pin::pin_current;
 use crate::runtime::Shared;
 use crate::sched::{Enqueue, EntityRef, Leaving};
 use crate::task::overflow::{AltStack, Message};
-use crate::task::stack::StackError;
-use crate::task::stack::StackExtent;
+use crate::task::stack::{StackError, StackExtent};
 use crate::task::task::{Context, Joiner, Leave, Resumer, TaskRef, TaskStruct};
 use corosensei::{Coroutine, CoroutineResult};
 use std::fmt::Write;
@@ -36,7 +35,7 @@ pub(crate) fn main(cpu: &Cpu, shared: &Shared) {
             },
         };
         next = cpu.switch_to(shared, picked);
-        if sched_clock() >= cpu.own.look.get() {
+        if cpu.own.now.get() >= cpu.own.look.get() {
             cpu.look(shared);
         }
     }
@@ -171,9 +170,9 @@ impl Cpu {
     /// Writes down what follows from a pick. The lock is held.
     #[inline]
     fn picked(&self, queue: &Queue, next: Option<EntityRef>, now: u64) -> Option<EntityRef> {
+        self.own.now.set(now);
         self.note(queue);
         if let Some(next) = next {
-            self.own.slice_end.set(queue.slice_end());
             // SAFETY: as in `switch_to`.
             let stats = unsafe { &task_of(next).stats };
             count(&stats.wait, now.saturating_sub(stats.ready_since.load(Ordering::Relaxed)));

@@ -10,16 +10,11 @@
 //! [`Mutex`]: super::Mutex
 
 use crate::atomic::UnsafeCell;
-#[cfg(not(loom))]
-use crate::atomic::{AtomicU32, Ordering, spin_loop};
 use crate::preempt::{self, PreemptGuard};
+#[cfg(not(loom))]
+use crate::spin::{Spin as Held, SpinGuard as Holding};
 use std::fmt;
 use std::ops::{Deref, DerefMut};
-
-/// So many looks at the lock before the kernel is asked to run something else: sections are some tens of nanoseconds long, a
-/// look takes about as long as one, and a switch of kernel threads as long as some hundred.
-#[cfg(not(loom))]
-const LOOKS: u32 = 200;
 
 /// A mutual exclusion lock that is waited for by spinning; whoever holds it is not preempted.
 ///
@@ -31,86 +26,29 @@ const LOOKS: u32 = 200;
 /// assert_eq!(*HITS.lock(), 1);
 /// ```
 pub struct SpinLock<T: ?Sized> {
-    held: Held,
+    held: Held<()>,
     /// Whoever set `held` may touch it.
     value: UnsafeCell<T>,
 }
 
-/// 1 while the lock is held.
-#[cfg(not(loom))]
-struct Held(AtomicU32);
-
-/// Lets go when it is dropped.
-#[cfg(not(loom))]
-struct Holding<'a>(&'a Held);
-
-#[cfg(not(loom))]
-impl Held {
-    const fn new() -> Held {
-        Held(AtomicU32::new(0))
-    }
-
-    #[inline]
-    fn take(&self) -> Holding<'_> {
-        if !self.set() {
-            self.take_slow();
-        }
-        Holding(self)
-    }
-
-    #[inline]
-    fn try_take(&self) -> Option<Holding<'_>> {
-        self.set().then(|| Holding(self))
-    }
-
-    #[inline]
-    fn set(&self) -> bool {
-        self.0.compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed).is_ok()
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn take_slow(&self) {
-        let mut looks = 0;
-        while !self.set() {
-            // Looks at the line without taking it from the holder.
-            while self.0.load(Ordering::Relaxed) != 0 {
-                spin_loop();
-                looks += 1;
-                if looks % LOOKS == 0 {
-                    std::thread::yield_now();
-                }
-            }
-        }
-    }
-}
-
-#[cfg(not(loom))]
-impl Drop for Holding<'_> {
-    #[inline]
-    fn drop(&mut self) {
-        self.0.0.store(0, Ordering::Release);
-    }
-}
-
 /// In models a lock that blocks: spinning threads would take turns for ever.
 #[cfg(loom)]
-struct Held(loom::sync::Mutex<()>);
+struct Held<T>(loom::sync::Mutex<T>);
 
 #[cfg(loom)]
-struct Holding<'a>(#[expect(dead_code)] loom::sync::MutexGuard<'a, ()>);
+struct Holding<'a, T>(#[expect(dead_code)] loom::sync::MutexGuard<'a, T>);
 
 #[cfg(loom)]
-impl Held {
-    fn new() -> Held {
-        Held(loom::sync::Mutex::new(()))
+impl<T> Held<T> {
+    fn new(value: T) -> Held<T> {
+        Held(loom::sync::Mutex::new(value))
     }
 
-    fn take(&self) -> Holding<'_> {
+    fn lock(&self) -> Holding<'_, T> {
         Holding(self.0.lock().unwrap())
     }
 
-    fn try_take(&self) -> Option<Holding<'_>> {
+    fn try_lock(&self) -> Option<Holding<'_, T>> {
         self.0.try_lock().ok().map(Holding)
     }
 }
@@ -125,7 +63,7 @@ unsafe impl<T: ?Sized + Send> Sync for SpinLock<T> {}
 pub struct SpinLockGuard<'a, T: ?Sized> {
     lock: &'a SpinLock<T>,
     /// Dropped before preemption is allowed again.
-    _holding: Holding<'a>,
+    _holding: Holding<'a, ()>,
     /// Makes the guard `!Send`.
     _preempt: PreemptGuard,
 }
@@ -137,7 +75,7 @@ impl<T> SpinLock<T> {
     const_fn! {
         /// A lock that nobody holds.
         pub fn new(value: T) -> SpinLock<T> {
-            SpinLock { held: Held::new(), value: UnsafeCell::new(value) }
+            SpinLock { held: Held::new(()), value: UnsafeCell::new(value) }
         }
     }
 
@@ -155,7 +93,7 @@ impl<T: ?Sized> SpinLock<T> {
     #[cfg_attr(debug_assertions, track_caller)]
     pub fn lock(&self) -> SpinLockGuard<'_, T> {
         let preempt = preempt::disable();
-        SpinLockGuard { lock: self, _holding: self.held.take(), _preempt: preempt }
+        SpinLockGuard { lock: self, _holding: self.held.lock(), _preempt: preempt }
     }
 
     /// Takes the lock if it is free.
@@ -163,7 +101,7 @@ impl<T: ?Sized> SpinLock<T> {
     #[cfg_attr(debug_assertions, track_caller)]
     pub fn try_lock(&self) -> Option<SpinLockGuard<'_, T>> {
         let preempt = preempt::disable();
-        let holding = self.held.try_take()?;
+        let holding = self.held.try_lock()?;
         Some(SpinLockGuard { lock: self, _holding: holding, _preempt: preempt })
     }
 

@@ -160,6 +160,11 @@ impl State {
 
     /// By the only joiner: true if the cell is the joiner's again, false if the task's end has it.
     pub(crate) fn take_joiner(&self) -> bool {
+        let word = self.0.load(Ordering::Acquire);
+        if word & JOINER == 0 {
+            // Nobody but the joiner sets it.
+            return phase_of(word) != Phase::Dead;
+        }
         self.update(|word| (phase_of(word) != Phase::Dead).then_some(word & !JOINER)).is_some()
     }
 

@@ -215,10 +215,17 @@ unsafe fn run<F: FnOnce() -> T, T>(task: NonNull<TaskStruct>) {
     // SAFETY: the payload is the closure, and this runs once.
     let closure = payload.with_mut(|payload| unsafe { ManuallyDrop::take(&mut (*payload).closure) });
     // A panic leaves nothing of ours half done; what the closure shares with others is its author's concern, as with threads.
-    let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(closure));
+    let mut outcome = Some(std::panic::catch_unwind(std::panic::AssertUnwindSafe(closure)));
+    // SAFETY: alive: it runs. The one handle that is left is the queues'.
+    if unsafe { task.as_ref() }.refs.load(Ordering::Acquire) == 1 {
+        // Nobody will take it. Here it is dropped on the task's stack, where it may wait; later it would be on the cpu's.
+        let drop_it = std::panic::AssertUnwindSafe(|| drop(outcome.take()));
+        // A panic in it is nobody's either.
+        let _ = std::panic::catch_unwind(drop_it);
+    }
     payload.with_mut(|payload| {
         // SAFETY: still this cpu's, and the closure has left it.
-        unsafe { (*payload).result = ManuallyDrop::new(Some(outcome)) };
+        unsafe { (*payload).result = ManuallyDrop::new(outcome) };
     });
 }
 
