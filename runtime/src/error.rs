@@ -15,6 +15,28 @@ pub enum BuildError {
         /// What is allowed.
         most: usize,
     },
+    /// The program has a handler for the signal that preempts tasks.
+    #[non_exhaustive]
+    SignalInUse {
+        /// Its number.
+        signal: i32,
+    },
+    /// No such signal, or one that cannot be used.
+    #[non_exhaustive]
+    NoSuchSignal {
+        /// What was asked for.
+        signal: i32,
+    },
+    /// No such number of kernel threads.
+    #[non_exhaustive]
+    KernelThreads {
+        /// What was asked for.
+        threads: usize,
+        /// The least that is allowed: one for each worker, and one to go on with.
+        least: usize,
+        /// The most.
+        most: usize,
+    },
     /// No stacks.
     Stacks(StackError),
     /// The system refused a thread or a poller.
@@ -25,6 +47,20 @@ impl fmt::Display for BuildError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             BuildError::Workers { workers, most } => write!(f, "{workers} workers: 1 to {most} are allowed"),
+            BuildError::SignalInUse { signal } => write!(
+                f,
+                "signal {signal}, which preempts tasks, has a handler of the program: RuntimeBuilder::preempt_signal takes another"
+            ),
+            BuildError::NoSuchSignal { signal } => write!(
+                f,
+                "signal {signal} cannot preempt tasks: SIGURG ({}), SIGIO, SIGUSR1, SIGUSR2 and real-time signals ({} to {}) can",
+                libc::SIGURG,
+                libc::SIGRTMIN(),
+                libc::SIGRTMAX()
+            ),
+            BuildError::KernelThreads { threads, least, most } => {
+                write!(f, "{threads} kernel threads: {least} to {most} are allowed for so many workers")
+            }
             BuildError::Stacks(error) => write!(f, "no stacks for tasks: {error}"),
             BuildError::System(error) => write!(f, "no thread or poller for a worker: {error}"),
         }
@@ -34,7 +70,10 @@ impl fmt::Display for BuildError {
 impl std::error::Error for BuildError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            BuildError::Workers { .. } => None,
+            BuildError::Workers { .. }
+            | BuildError::SignalInUse { .. }
+            | BuildError::NoSuchSignal { .. }
+            | BuildError::KernelThreads { .. } => None,
             BuildError::Stacks(error) => Some(error),
             BuildError::System(error) => Some(error),
         }

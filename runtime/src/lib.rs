@@ -7,7 +7,8 @@
 //! | `fs` | files, by helper threads | `blocking` |
 //! | `blocking` | kernel threads for calls that block | `park` |
 //! | `park` | the one way to wait and to wake, for tasks and plain threads | `cpu`, `task` |
-//! | `cpu` | a core: its kernel thread, its run queue, its timers, its reactor | `sched`, `task` |
+//! | `cpu` | a core: its run queue, its timers, its reactor, and the loop that drives it | `sched`, `task`, `kthread` |
+//! | `kthread` | kernel threads: who has which cpu; preemption, blocked calls | `cpu`, `task` |
 //! | `task` | a green thread: its states, id, stack, context | - |
 //! | `sched` | who runs next: arithmetic without clocks, threads or system calls | - |
 //! | `preempt` | the count that forbids switching | - |
@@ -37,6 +38,14 @@ mod future;
 mod group;
 #[cfg(not(loom))]
 pub mod inspect;
+#[cfg(not(loom))]
+pub(crate) mod kthread;
+#[cfg(all(loom, test))]
+#[path = "kthread/owner.rs"]
+mod kthread_owner;
+#[cfg(all(loom, test))]
+#[path = "kthread/word.rs"]
+mod kthread_word;
 #[cfg(not(loom))]
 pub mod net;
 pub(crate) mod park;

@@ -10,15 +10,18 @@
 //!
 //! In debug builds the place of the first reason is kept, so that `assert_may_sleep` can name it.
 
-#[cfg(not(loom))]
+#[cfg(all(debug_assertions, not(loom)))]
 use std::cell::Cell;
 use std::marker::PhantomData;
-#[cfg(not(loom))]
+#[cfg(all(debug_assertions, not(loom)))]
 use std::panic::Location;
+#[cfg(not(loom))]
+use std::sync::atomic::{AtomicU32, Ordering, compiler_fence};
 
 #[cfg(not(loom))]
 thread_local! {
-    static COUNT: Cell<u32> = const { Cell::new(0) };
+    static COUNT: AtomicU32 = const { AtomicU32::new(0) };
+    #[cfg(debug_assertions)]
     static PLACE: Cell<Option<&'static Location<'static>>> = const { Cell::new(None) };
 }
 
@@ -60,7 +63,7 @@ pub fn disable() -> PreemptGuard {
     PreemptGuard { thread: PhantomData }
 }
 
-/// Takes one reason away. (Where a pending reschedule will be done once the last is gone.)
+/// Takes one reason away. A tick that came meanwhile comes again soon (`kthread/tick.rs`).
 #[inline]
 fn enable() {
     #[cfg(not(loom))]
@@ -80,11 +83,40 @@ pub fn is_disabled() -> bool {
 #[cfg(not(loom))]
 #[inline(never)]
 fn add(change: u32) -> u32 {
-    COUNT.with(|count| {
-        let before = count.get();
-        count.set(before.wrapping_add(change));
-        before
-    })
+    COUNT.with(|count| add_to(count, change))
+}
+
+/// Not one locked instruction: a signal that comes in between leaves the count as it found it, and other threads only read.
+#[cfg(not(loom))]
+#[inline]
+pub(crate) fn add_to(count: &AtomicU32, change: u32) -> u32 {
+    // What the count protects stays between its two changes, in the eyes of a signal handler.
+    compiler_fence(Ordering::SeqCst);
+    let before = count.load(Ordering::Relaxed);
+    // Release: who sees the count at zero may touch what it protected.
+    count.store(before.wrapping_add(change), Ordering::Release);
+    compiler_fence(Ordering::SeqCst);
+    before
+}
+
+/// Where the calling thread's count is, for as long as the thread lives.
+#[cfg(not(loom))]
+#[inline(never)]
+pub(crate) fn place_of_count() -> *const AtomicU32 {
+    COUNT.with(|count| &raw const *count)
+}
+
+/// Without a guard: [`allow`] is owed, by the kernel thread that the task is on then.
+#[inline]
+pub(crate) fn forbid() {
+    #[cfg(not(loom))]
+    add(1);
+}
+
+/// Takes one reason away from the kernel thread that runs here.
+#[inline]
+pub(crate) fn allow() {
+    enable();
 }
 
 #[cfg(not(loom))]

@@ -9,6 +9,7 @@ use crate::atomic::{Arc, AtomicBool, AtomicUsize, Ordering};
 use crate::clock;
 use crate::cpu::{Cpu, worker};
 use crate::error::BuildError;
+use crate::kthread::{self, kthreadd::Kthreads};
 use crate::sched::balance::{Distance, Distances};
 use crate::sched::{RunQueue, Tunables};
 use crate::spawn::Builder;
@@ -26,6 +27,12 @@ use std::time::Duration;
 /// Most cpus a runtime may have.
 const CPUS_MAX: usize = 1024;
 
+/// Kernel threads for each worker, unless the program says otherwise.
+const THREADS_PER_CPU: usize = 64;
+
+/// Most that it may say.
+const THREADS_MAX: usize = 16_384;
+
 /// What all cpus and tasks of a runtime share.
 pub(crate) struct Shared {
     this: Weak<Shared>,
@@ -36,6 +43,9 @@ pub(crate) struct Shared {
     /// Started tasks may move to other cpus.
     pub(crate) migrating: bool,
     pub(crate) stack_size: StackSize,
+    /// Tasks are preempted, and cpus taken from blocked threads.
+    pub(crate) preempts: bool,
+    pub(crate) kthreads: Kthreads,
     /// Cpus that look for work or sleep.
     pub(crate) sleepers: AtomicUsize,
     /// Tasks that have not ended.
@@ -161,7 +171,7 @@ fn remember(shared: &Arc<Shared>) {
 /// ```
 pub struct Runtime {
     shared: Arc<Shared>,
-    threads: Vec<std::thread::JoinHandle<()>>,
+    stopped: bool,
 }
 
 impl Runtime {
@@ -267,11 +277,12 @@ impl Runtime {
     /// No task is live: the kernel threads go.
     fn stop(&mut self) {
         self.shared.over.store(true, Ordering::Release);
-        self.shared.cpus.iter().for_each(Cpu::wake);
-        for thread in self.threads.drain(..) {
-            // A worker that panicked has said so itself.
-            let _ = thread.join();
-        }
+        self.stopped = true;
+        self.shared.cpus.iter().for_each(|cpu| {
+            cpu.wake();
+            cpu.watch.ends();
+        });
+        self.shared.kthreads.stop();
         // Sockets may outlive their runtime, in plain threads.
         self.shared.cpus.iter().for_each(|cpu| cpu.reactor.end());
     }
@@ -282,7 +293,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 impl Drop for Runtime {
     fn drop(&mut self) {
-        if self.threads.is_empty() {
+        if self.stopped {
             return;
         }
         let cancelled = self.cancel_all();
@@ -318,6 +329,9 @@ pub struct RuntimeBuilder {
     tunables: Tunables,
     migrating: bool,
     pin: bool,
+    preempt: bool,
+    signal: i32,
+    kernel_threads: Option<usize>,
 }
 
 impl RuntimeBuilder {
@@ -328,6 +342,9 @@ impl RuntimeBuilder {
             tunables: Tunables::default(),
             migrating: false,
             pin: true,
+            preempt: true,
+            signal: libc::SIGURG,
+            kernel_threads: None,
         }
     }
 
@@ -359,7 +376,35 @@ impl RuntimeBuilder {
         self
     }
 
-    /// The migrating mode: a task may go on on another kernel thread after each suspension.
+    /// Whether the migrating mode preempts tasks that do not give way, and takes cpus from tasks that are blocked in the kernel; it does, unless told
+    /// otherwise.
+    #[must_use]
+    pub fn preempt(mut self, preempt: bool) -> RuntimeBuilder {
+        self.preempt = preempt;
+        self
+    }
+
+    /// The signal that preempts tasks. Without this, SIGURG, which is ignored by default and which few programs use.
+    #[must_use]
+    pub fn preempt_signal(mut self, signal: i32) -> RuntimeBuilder {
+        self.signal = signal;
+        self
+    }
+
+    /// Most kernel threads that tasks may run on, in the migrating mode: two for each worker, at least. A task that is preempted or blocked in the kernel keeps
+    /// its own until it goes on and waits or yields by itself. Without this, 64 for each worker. With all in use, tasks that have one go on taking turns, and
+    /// others wait until one is free; that is said on stderr once.
+    #[must_use]
+    pub fn kernel_threads(mut self, most: usize) -> RuntimeBuilder {
+        self.kernel_threads = Some(most);
+        self
+    }
+
+    /// The migrating mode: tasks are preempted at any instruction, blocked calls let others run, and a task may go on on another kernel thread after each
+    /// suspension.
+    ///
+    /// A task that is preempted, or blocked in the kernel (a system call, std's locks, a C library's), notices nothing: it goes on on the same kernel thread,
+    /// with its thread-locals, its errno and its locks as they were. Only where it suspends by itself it may come back on another.
     ///
     /// # Safety
     /// No task keeps, over a suspension point (yield, lock, receive, sleep, sockets, join ...), anything that belongs to its kernel thread: a
@@ -384,6 +429,8 @@ impl RuntimeBuilder {
             Some(workers) => workers,
             None => topology.workers().get().min(CPUS_MAX),
         };
+        let preempts = self.migrating && self.preempt && self.signal_is_ours()?;
+        let kernel_threads = self.most_threads(workers, preempts)?;
         overflow::install().map_err(BuildError::System)?;
         overflow::set_namer(worker::name_running_task);
         let places = NonZeroUsize::new(workers).map_or(Vec::new(), |workers| topology.placement(workers));
@@ -394,7 +441,7 @@ impl RuntimeBuilder {
                 let stacks = StackCache::new(self.stack_size).map_err(BuildError::Stacks)?;
                 let rq = RunQueue::new(index as u32, self.tunables);
                 let processor = places.get(index).copied().filter(|_| self.pin && workers <= topology.cpus().len());
-                Cpu::new(index as u32, processor, rq, stacks, registry.range()).map_err(BuildError::System)
+                Cpu::new(index as u32, processor, preempts, rq, stacks, registry.range()).map_err(BuildError::System)
             })
             .collect::<Result<Box<[Cpu]>, BuildError>>()?;
         let shared = Arc::new_cyclic(|this| Shared {
@@ -403,6 +450,8 @@ impl RuntimeBuilder {
             registry,
             near: Near::new(&topology, &places),
             migrating: self.migrating,
+            preempts,
+            kthreads: Kthreads::new(kernel_threads, self.signal),
             stack_size: self.stack_size,
             sleepers: AtomicUsize::new(0),
             live: AtomicUsize::new(0),
@@ -411,22 +460,57 @@ impl RuntimeBuilder {
             next_cpu: AtomicUsize::new(0),
         });
         remember(&shared);
-        let mut runtime = Runtime { shared, threads: Vec::new() };
-        for index in 0..workers {
-            let shared = Arc::clone(&runtime.shared);
-            let thread = std::thread::Builder::new()
-                .name(format!("fairground-{index}"))
-                .spawn(move || worker::main(&shared.cpus[index], &shared))
-                .map_err(BuildError::System);
-            match thread {
-                Ok(thread) => runtime.threads.push(thread),
-                Err(error) => {
-                    runtime.stop();
-                    return Err(error);
-                }
-            }
+        let mut runtime = Runtime { shared, stopped: false };
+        if let Err(error) = runtime.start_threads() {
+            runtime.stop();
+            return Err(BuildError::System(error));
         }
         Ok(runtime)
+    }
+
+    /// # Errors
+    /// The signal cannot be used, or the program does.
+    fn signal_is_ours(&self) -> Result<bool, BuildError> {
+        let signal = self.signal;
+        let allowed = [libc::SIGURG, libc::SIGIO, libc::SIGUSR1, libc::SIGUSR2].contains(&signal)
+            || (libc::SIGRTMIN()..=libc::SIGRTMAX()).contains(&signal);
+        if !allowed {
+            return Err(BuildError::NoSuchSignal { signal });
+        }
+        kthread::interrupt::install(signal)?;
+        Ok(true)
+    }
+
+    fn most_threads(&self, workers: usize, preempts: bool) -> Result<usize, BuildError> {
+        let (least, most) = (2 * workers, THREADS_MAX);
+        match self.kernel_threads {
+            _ if !preempts => Ok(workers),
+            Some(threads) if threads < least || threads > most => {
+                Err(BuildError::KernelThreads { threads, least, most })
+            }
+            Some(threads) => Ok(threads),
+            None => Ok((THREADS_PER_CPU * workers).min(most)),
+        }
+    }
+}
+
+impl Runtime {
+    fn start_threads(&self) -> std::io::Result<()> {
+        let (shared, kthreads) = (&self.shared, &self.shared.kthreads);
+        for cpu in 0..shared.cpus.len() {
+            kthreads.start(shared, cpu, true)?;
+        }
+        if shared.preempts {
+            let watched = if kthread::can_rescue() { shared.cpus.len() } else { 0 };
+            for cpu in 0..watched {
+                let theirs = Arc::clone(shared);
+                let body = move || kthread::watch(&theirs, &theirs.cpus[cpu]);
+                kthreads.start_other(format!("fairground-idle/{cpu}"), body)?;
+            }
+            let theirs = Arc::clone(shared);
+            kthreads.start_other("fairground-kthreadd".into(), move || kthread::kthreadd::main(&theirs))?;
+        }
+        Ok(())
     }
 }
 

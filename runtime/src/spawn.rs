@@ -6,6 +6,7 @@ use crate::group::Group;
 use crate::runtime::{Runtime, Shared};
 use crate::sched::{Class, Enqueue, Entity, Nice, Params};
 use crate::task::join::JoinHandle;
+use crate::task::name::Name;
 use crate::task::stack::StackSize;
 use crate::task::task::{self, New, TaskStruct};
 use std::ptr::NonNull;
@@ -130,29 +131,30 @@ impl Builder {
         F: FnOnce() -> T + Send,
         T: Send,
     {
-        let here = cpu::this_cpu().filter(|cpu| shared.owns(cpu));
-        let cpus = shared.cpus.len();
-        let cpu = match (self.cpu, here) {
-            (Some(cpu), _) if cpu >= cpus => return Err(SpawnError::NoSuchCpu { cpu, cpus }),
-            (Some(cpu), _) => cpu as u32,
-            (None, Some(here)) => here.index,
-            (None, None) => shared.some_cpu(),
-        };
         if let Some(group) = self.group.as_ref().filter(|group| !group.is_of(shared)) {
             return Err(SpawnError::OtherRuntimesGroup { group: group.name().into() });
         }
-        let slot = match here {
-            Some(here) => here.own.ids.borrow_mut().reserve(),
-            None => shared.registry.reserve(),
+        let cpus = shared.cpus.len();
+        if let Some(cpu) = self.cpu.filter(|cpu| *cpu >= cpus) {
+            return Err(SpawnError::NoSuchCpu { cpu, cpus });
+        }
+        let name = self.name.as_deref().and_then(Name::new);
+        let (here, slot) = {
+            let guard = cpu::get_cpu();
+            match guard.as_ref().map(|guard| guard.cpu).filter(|cpu| shared.owns(cpu)) {
+                Some(here) => (Some(here.index), here.own.ids.borrow_mut().reserve()),
+                None => (None, shared.registry.reserve()),
+            }
         };
         let slot = slot.map_err(|_| SpawnError::OutOfMemory)?;
+        let cpu = self.cpu.map(|cpu| cpu as u32).or(here).unwrap_or_else(|| shared.some_cpu());
         let new = New {
             entity: Entity::new(Params { class: self.class, group: self.group.map(|group| group.inner) }),
             cpu,
             pinned: self.cpu.is_some(),
             parent: cpu::current_task().map(TaskStruct::id),
             slot,
-            name: self.name,
+            name,
             stack_size: self.stack_size.unwrap_or(shared.stack_size),
             shared: NonNull::from(shared),
         };

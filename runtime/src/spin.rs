@@ -1,4 +1,5 @@
-//! The lock of the scheduler's own data: a few instructions long, taken with preemption off, never held over a switch.
+//! The lock of the scheduler's own data: held for a few instructions, with preemption off, never over a switch, and with nothing allocated from
+//! the program's allocator meanwhile (a task that was preempted may hold a lock of that, and never get to run if the scheduler waits for it).
 //!
 //! A waiter spins and, because the kernel may have taken the holder's core away, soon lets the kernel run another thread.
 //! Order of locks: a cpu's timers, then a cpu's run queue; never two of one kind, but for the run queues of two cpus in
@@ -35,16 +36,31 @@ impl<T> Spin<T> {
 
     #[inline]
     pub(crate) fn lock(&self) -> SpinGuard<'_, T> {
+        crate::preempt::forbid();
         if !self.take() {
             self.lock_slow();
         }
-        SpinGuard { lock: self }
+        SpinGuard { lock: self, forbids: true }
     }
 
+    /// By who has preemption off already, and keeps it off.
+    #[inline]
+    pub(crate) fn lock_quick(&self) -> SpinGuard<'_, T> {
+        if !self.take() {
+            self.lock_slow();
+        }
+        SpinGuard { lock: self, forbids: false }
+    }
+
+    /// None if somebody has it.
     #[inline]
     pub(crate) fn try_lock(&self) -> Option<SpinGuard<'_, T>> {
-        // A guard that is made and thrown away would unlock for whoever holds the lock.
-        (!self.locked.load(Ordering::Relaxed) && self.take()).then(|| SpinGuard { lock: self })
+        crate::preempt::forbid();
+        if !self.locked.load(Ordering::Relaxed) && self.take() {
+            return Some(SpinGuard { lock: self, forbids: true });
+        }
+        crate::preempt::allow();
+        None
     }
 
     /// By comparing: a swap would store `true` again where it fails, which in a model may come to lie behind the holder's `false`.
@@ -77,6 +93,8 @@ impl<T> Spin<T> {
 /// The lock is held as long as this lives.
 pub(crate) struct SpinGuard<'a, T> {
     lock: &'a Spin<T>,
+    /// Preemption is off because of it.
+    forbids: bool,
 }
 
 impl<T> Deref for SpinGuard<'_, T> {
@@ -101,6 +119,9 @@ impl<T> Drop for SpinGuard<'_, T> {
     #[inline]
     fn drop(&mut self) {
         self.lock.locked.store(false, Ordering::Release);
+        if self.forbids {
+            crate::preempt::allow();
+        }
     }
 }
 

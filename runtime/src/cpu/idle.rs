@@ -3,6 +3,7 @@
 use super::{Cpu, count};
 use crate::atomic::Ordering;
 use crate::clock::{monotonic, sched_clock};
+use crate::kthread::Kthread;
 use crate::runtime::Shared;
 use crate::sched::EntityRef;
 use crate::task::stack::trim;
@@ -19,9 +20,9 @@ const SPINS: u32 = 100;
 
 impl Cpu {
     /// The next task to run; None at the runtime's end.
-    pub(super) fn find(&self, shared: &Shared) -> Option<EntityRef> {
+    pub(super) fn find(&self, shared: &Shared, kthread: &Kthread) -> Option<EntityRef> {
         loop {
-            if let Some(picked) = self.pick() {
+            if let Some(picked) = self.pick(kthread) {
                 return Some(picked);
             }
             self.look(shared);
@@ -36,7 +37,7 @@ impl Cpu {
     }
 
     /// Wakes the tasks whose time has come, or whose sockets are ready.
-    pub(super) fn look(&self, shared: &Shared) {
+    pub(crate) fn look(&self, shared: &Shared) {
         let mut wait = LOOK_NS;
         let due = self.timer_due.load(Ordering::Relaxed);
         if due != u64::MAX {
@@ -44,7 +45,11 @@ impl Cpu {
             if due <= now {
                 self.fire(now);
             }
-            wait = self.timer_due.load(Ordering::Relaxed).saturating_sub(now).min(LOOK_NS);
+            let due = self.timer_due.load(Ordering::Relaxed);
+            let left = due.saturating_sub(now);
+            let wake_at = if due == u64::MAX { due } else { sched_clock() + left };
+            self.wake_at.store(wake_at, Ordering::Relaxed);
+            wait = left.min(LOOK_NS);
         }
         if self.reactor.has_sources() {
             self.reactor.look();
@@ -83,7 +88,7 @@ impl Cpu {
     }
 
     fn fire(&self, now: u64) {
-        let mut timers = self.timers.lock();
+        let mut timers = self.timers.lock_quick();
         while timers.fire_one(now, |task| task.unpark()) {}
         self.timer_due.store(timers.next(), Ordering::Relaxed);
     }

@@ -1,4 +1,4 @@
-//! A core, as the runtime sees it: a run queue, driven by one kernel thread.
+//! A core, as the runtime sees it: a run queue, driven by one kernel thread at a time (`kthread`).
 //!
 //! ```text
 //! worker.rs    the loop: pick, switch to the task, see why it left
@@ -22,18 +22,20 @@ pub(crate) mod wake;
 pub(crate) mod worker;
 
 use crate::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use crate::sched::RunQueue;
+use crate::kthread::hand_over::{Spares, cpu_of};
+use crate::kthread::{Kthread, Owner, Watch, this_kthread};
 use crate::sched::balance::CpuLoad;
+use crate::sched::{EntityRef, RunQueue};
 use crate::spin::Spin;
 use crate::task::id::IdRange;
 use crate::task::stack::StackCache;
-use crate::task::task::{Resumer, TaskRef, TaskStruct};
+use crate::task::task::{TaskRef, TaskStruct};
 use crate::topology::CpuId;
 use queue::Queue;
 use reactor::Reactor;
 use sleep::Sleep;
 use std::cell::{Cell, RefCell};
-use std::ptr::NonNull;
+use std::ops::Deref;
 use timers::Timers;
 
 /// One of the runtime's cpus. Aligned so that two do not share cache lines, which processors fetch in pairs.
@@ -48,6 +50,12 @@ pub(crate) struct Cpu {
     /// Those among them that another cpu may take; likewise.
     pub(crate) movable: AtomicU32,
     pub(crate) sleep: Sleep,
+    /// The kernel thread that drives it.
+    pub(crate) owner: Owner<Kthread>,
+    pub(crate) spares: Spares,
+    pub(crate) watch: Watch,
+    /// Tasks are preempted.
+    pub(crate) preempts: bool,
     /// Somebody better than the running task is in the queue.
     pub(crate) need_resched: AtomicBool,
     /// What its tasks weigh together; likewise.
@@ -57,16 +65,17 @@ pub(crate) struct Cpu {
     pub(crate) timers: Spin<Timers>,
     /// The earliest deadline, as a hint.
     pub(crate) timer_due: AtomicU64,
+    /// The same by the scheduler's clock, while tasks run.
+    pub(crate) wake_at: AtomicU64,
     pub(crate) reactor: Reactor,
     pub(crate) own: Own,
     pub(crate) stats: CpuStats,
 }
 
-/// What only the cpu's own kernel thread touches.
+/// What only the kernel thread touches that drives the cpu, with preemption off.
 pub(crate) struct Own {
-    /// The task on whose stack the thread is.
-    pub(crate) current: Cell<Option<NonNull<TaskStruct>>>,
-    pub(crate) resumer: Cell<Option<NonNull<Resumer>>>,
+    /// What was picked and runs next.
+    pub(crate) next: Cell<Option<EntityRef>>,
     pub(crate) stacks: RefCell<StackCache>,
     pub(crate) ids: RefCell<IdRange<TaskStruct>>,
     /// The scheduler's clock at the last switch.
@@ -79,11 +88,9 @@ pub(crate) struct Own {
     /// Switches there were when it slept last, and when idle stacks are given back.
     pub(crate) switches_at_sleep: Cell<u64>,
     pub(crate) trim_due: Cell<u64>,
-    /// Calls of `checkpoint` before it looks at the clock.
-    pub(crate) calls: Cell<u32>,
 }
 
-// SAFETY: `own` is touched by the cpu's kernel thread alone; the rest is made for sharing.
+// SAFETY: `own` is touched by the cpu's owner alone; the rest is made for sharing.
 unsafe impl Sync for Cpu {}
 // SAFETY: made in one thread and handed to another before it is used.
 unsafe impl Send for Cpu {}
@@ -98,6 +105,11 @@ pub(crate) struct CpuStats {
     pub(crate) migrations: AtomicU64,
     pub(crate) parks: AtomicU64,
     pub(crate) sleeps: AtomicU64,
+    pub(crate) preemptions: AtomicU64,
+    /// Times it went from one kernel thread to another, preemptions among them.
+    pub(crate) handovers: AtomicU64,
+    /// Times it was taken from a blocked owner.
+    pub(crate) blocked: AtomicU64,
     /// Nanoseconds asleep.
     pub(crate) idle: AtomicU64,
 }
@@ -108,29 +120,48 @@ pub(crate) fn count(counter: &AtomicU64, n: u64) {
     counter.store(counter.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
 }
 
-thread_local! {
-    static THIS: Cell<Option<NonNull<Cpu>>> = const { Cell::new(None) };
+/// The cpu that runs here, which stays the caller's until this is dropped: the kernel's `get_cpu` and `put_cpu`.
+pub(crate) struct CpuGuard<'a> {
+    pub(crate) cpu: &'a Cpu,
+    pub(crate) kthread: &'a Kthread,
 }
 
-/// The cpu whose kernel thread runs here; None in threads that are not the runtime's.
-///
-/// Never inlined, and what it returns is never kept over a switch: the compiler may not assume that a thread-local's address is
-/// the same before and after.
-#[inline(never)]
-pub(crate) fn this_cpu<'a>() -> Option<&'a Cpu> {
-    // SAFETY: `worker::main` sets it for as long as it runs, and its cpu lives longer.
-    THIS.with(|this| this.get().map(|cpu| unsafe { cpu.as_ref() }))
+impl Deref for CpuGuard<'_> {
+    type Target = Cpu;
+
+    #[inline]
+    fn deref(&self) -> &Cpu {
+        self.cpu
+    }
 }
 
-pub(crate) fn set_this_cpu(cpu: Option<&Cpu>) {
-    THIS.with(|this| this.set(cpu.map(NonNull::from)));
+impl Drop for CpuGuard<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        self.kthread.allow();
+    }
+}
+
+/// The cpu that runs here; None in threads that are not the runtime's. A task that was blocked in the kernel may have to wait for one, and it may be another
+/// than before.
+#[inline]
+pub(crate) fn get_cpu<'a>() -> Option<CpuGuard<'a>> {
+    let kthread = this_kthread()?;
+    kthread.forbid();
+    match cpu_of(kthread) {
+        Some(cpu) => Some(CpuGuard { cpu, kthread }),
+        None => {
+            kthread.allow();
+            None
+        }
+    }
 }
 
 /// The task that runs here, if one does.
 #[inline]
 pub(crate) fn current_task<'a>() -> Option<&'a TaskStruct> {
     // SAFETY: the running task is alive, and the caller is part of it.
-    this_cpu().and_then(|cpu| cpu.own.current.get()).map(|task| unsafe { task.as_ref() })
+    this_kthread().and_then(Kthread::current).map(|task| unsafe { task.as_ref() })
 }
 
 /// A handle to the task that runs here, if one does.
@@ -142,6 +173,7 @@ impl Cpu {
     pub(crate) fn new(
         index: u32,
         processor: Option<CpuId>,
+        preempts: bool,
         rq: RunQueue,
         stacks: StackCache,
         ids: IdRange<TaskStruct>,
@@ -153,15 +185,19 @@ impl Cpu {
             movable: AtomicU32::new(0),
             queued: AtomicU32::new(0),
             sleep: Sleep::new(),
+            owner: Owner::new(),
+            spares: Spares::new(),
+            watch: Watch::new(),
+            preempts,
             need_resched: AtomicBool::new(false),
             load: AtomicU64::new(0),
             refill_due: AtomicU64::new(u64::MAX),
             timers: Spin::new(Timers::new()),
             timer_due: AtomicU64::new(u64::MAX),
+            wake_at: AtomicU64::new(u64::MAX),
             reactor: Reactor::new()?,
             own: Own {
-                current: Cell::new(None),
-                resumer: Cell::new(None),
+                next: Cell::new(None),
                 stacks: RefCell::new(stacks),
                 ids: RefCell::new(ids),
                 now: Cell::new(0),
@@ -170,7 +206,6 @@ impl Cpu {
                 loads: RefCell::new(Vec::new()),
                 switches_at_sleep: Cell::new(0),
                 trim_due: Cell::new(u64::MAX),
-                calls: Cell::new(1),
             },
             stats: CpuStats::default(),
         })

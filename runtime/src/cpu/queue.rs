@@ -3,6 +3,9 @@
 //! Beside the scheduler's queue stands a list of the tasks in it that other cpus may take, the one that waits longest first: an idle cpu
 //! finds one at once, and sleeps while a busy cpu has only tasks that must stay there.
 
+use crate::atomic::Ordering;
+use crate::kthread::Kthread;
+use crate::kthread::hand_over::Spares;
 use crate::runtime::Shared;
 use crate::sched::{Class, Enqueue, EntityRef, Leaving, RunQueue};
 use crate::task::task::TaskStruct;
@@ -15,6 +18,9 @@ pub(crate) struct Queue {
     rq: RunQueue,
     movable: LinkedList<ByMovable>,
     nr_movable: u32,
+    /// Tasks that were picked when there was no kernel thread for them: in no class, until the scheduler itself picks again.
+    aside: LinkedList<ByMovable>,
+    aside_is_empty: bool,
 }
 
 /// The task an entity is part of.
@@ -28,7 +34,13 @@ pub(crate) unsafe fn task_of<'a>(entity: EntityRef) -> &'a TaskStruct {
 
 impl Queue {
     pub(crate) fn new(rq: RunQueue) -> Queue {
-        Queue { rq, movable: LinkedList::new(ByMovable::new()), nr_movable: 0 }
+        Queue {
+            rq,
+            movable: LinkedList::new(ByMovable::new()),
+            nr_movable: 0,
+            aside: LinkedList::new(ByMovable::new()),
+            aside_is_empty: true,
+        }
     }
 
     /// True if the running task should give way.
@@ -44,6 +56,9 @@ impl Queue {
 
     #[inline]
     pub(crate) fn pick_next(&mut self, now: u64) -> Option<EntityRef> {
+        if !self.aside_is_empty {
+            self.bring_back(now);
+        }
         let next = self.rq.pick_next(now);
         self.went(next);
         next
@@ -58,10 +73,65 @@ impl Queue {
     /// The running task lets others run, if it is their turn.
     #[inline]
     pub(crate) fn yield_current(&mut self, shared: &Shared, task: &TaskStruct, now: u64) -> Option<EntityRef> {
+        if !self.aside_is_empty {
+            self.bring_back(now);
+        }
         self.came(shared, task);
         let next = self.rq.yield_current(now);
         self.went(next);
         next
+    }
+
+    /// The running task stays on its kernel thread: it is queued, bound to that. What runs next, and on which thread: the one it is bound to, which may be the
+    /// running task's own, else a spare. `(None, None)`: nothing can run. `(None, Some)`: there is nothing to run.
+    pub(crate) fn preempt<'a>(
+        &mut self,
+        shared: &Shared,
+        spares: &Spares,
+        task: &TaskStruct,
+        now: u64,
+    ) -> (Option<EntityRef>, Option<&'a Kthread>) {
+        self.came(shared, task);
+        self.rq.put_prev(Leaving::Preempted, now);
+        self.pick_beside(spares, now)
+    }
+
+    /// What runs next if the present kernel thread stays with its task.
+    pub(crate) fn pick_beside<'a>(&mut self, spares: &Spares, now: u64) -> (Option<EntityRef>, Option<&'a Kthread>) {
+        loop {
+            let next = self.rq.pick_next(now);
+            self.went(next);
+            let Some(entity) = next else { return (None, spares.pop(self)) };
+            // SAFETY: picked, so alive.
+            let task: &TaskStruct = unsafe { task_of(entity) };
+            // SAFETY: records live as long as the runtime.
+            let bound = unsafe { task.bound.load(Ordering::Acquire).as_ref() };
+            if let Some(thread) = bound.or_else(|| spares.pop(self)) {
+                return (next, Some(thread));
+            }
+            self.rq.put_prev(Leaving::Blocked, now);
+            // SAFETY: stays where it is while it is here.
+            self.aside.push_back(unsafe { UnsafeRef::from_raw(&raw const *task) });
+            self.aside_is_empty = false;
+        }
+    }
+
+    /// There is a spare thread: what was set aside waits again. True if something was.
+    pub(crate) fn has_thread(&mut self, now: u64) -> bool {
+        let waits = !self.aside_is_empty;
+        if waits {
+            self.bring_back(now);
+        }
+        waits
+    }
+
+    #[cold]
+    fn bring_back(&mut self, now: u64) {
+        while let Some(task) = self.aside.pop_front() {
+            // SAFETY: alive, READY, and on no queue.
+            self.rq.enqueue(unsafe { EntityRef::new(&task.entity) }, Enqueue::Wakeup, now);
+        }
+        self.aside_is_empty = true;
     }
 
     /// For another cpu: the task that may go there and has waited longest, if its weight is right. It is on no queue then, and the caller's.
@@ -98,6 +168,22 @@ impl Queue {
             unsafe { self.movable.cursor_mut_from_ptr(task) }.remove();
             self.nr_movable -= 1;
         }
+    }
+
+    /// Tasks that could run, with the running one.
+    pub(crate) fn nr_running(&self) -> u32 {
+        self.rq.nr_running()
+    }
+
+    /// When the running task's slice is over, by the scheduler's clock.
+    pub(crate) fn slice_end(&self) -> u64 {
+        self.rq.slice_end()
+    }
+
+    /// No slice is shorter, in nanoseconds.
+    #[inline]
+    pub(crate) fn shortest_slice(&self) -> u64 {
+        self.rq.tunables().min_granularity
     }
 
     /// Tasks that wait.

@@ -19,7 +19,7 @@
 //!
 //! epoll counts milliseconds, so deadlines are kept by a timer descriptor in the same instance, set when the earliest deadline is another one than before.
 
-use crate::atomic::{Arc, AtomicU64, Ordering};
+use crate::atomic::{Arc, AtomicBool, AtomicU64, Ordering};
 use crate::park::{Unparker, park};
 use crate::spin::Spin;
 use mio::event;
@@ -179,6 +179,8 @@ pub(crate) struct Reactor {
     registry: Registry,
     waker: Waker,
     sources: Spin<Slab<Arc<Source>>>,
+    /// Sources there were at the last look.
+    any: AtomicBool,
     own: Own,
 }
 
@@ -188,8 +190,6 @@ struct Own {
     timer: OwnedFd,
     /// The deadline that the timer is set to, in nanoseconds of CLOCK_MONOTONIC; 0: it is not.
     armed: Cell<u64>,
-    /// Sources there were at the last look.
-    any: Cell<bool>,
 }
 
 impl Reactor {
@@ -205,13 +205,8 @@ impl Reactor {
         // SAFETY: just made, and nobody else's.
         let timer = unsafe { OwnedFd::from_raw_fd(timer) };
         registry.register(&mut mio::unix::SourceFd(&timer.as_raw_fd()), TIMER, Interest::READABLE)?;
-        let own = Own {
-            poll: RefCell::new((poll, Events::with_capacity(EVENTS))),
-            timer,
-            armed: Cell::new(0),
-            any: Cell::new(false),
-        };
-        Ok(Reactor { registry, waker, sources: Spin::new(Slab::new()), own })
+        let own = Own { poll: RefCell::new((poll, Events::with_capacity(EVENTS))), timer, armed: Cell::new(0) };
+        Ok(Reactor { registry, waker, sources: Spin::new(Slab::new()), any: AtomicBool::new(false), own })
     }
 
     /// Ends the cpu's sleep, or the next one.
@@ -247,18 +242,24 @@ impl Reactor {
         }
     }
 
-    /// Whether a look can find anything. By the cpu's thread.
+    /// Whether a look can find anything. By the cpu's owner.
     pub(super) fn has_sources(&self) -> bool {
-        if !self.own.any.get() {
-            self.own.any.set(!self.sources.lock().is_empty());
+        if !self.had_sources() {
+            self.any.store(!self.sources.lock().is_empty(), Ordering::Relaxed);
         }
-        self.own.any.get()
+        self.had_sources()
     }
 
-    /// Wakes whose sockets are ready, without waiting. By the cpu's thread.
+    /// As a hint, to anybody.
+    #[inline]
+    pub(crate) fn had_sources(&self) -> bool {
+        self.any.load(Ordering::Relaxed)
+    }
+
+    /// Wakes whose sockets are ready, without waiting. By the cpu's owner.
     pub(super) fn look(&self) {
         self.poll(Some(Duration::ZERO));
-        self.own.any.set(!self.sources.lock().is_empty());
+        self.any.store(!self.sources.lock().is_empty(), Ordering::Relaxed);
     }
 
     /// Sleeps until a socket is ready, somebody notifies, or the deadline (nanoseconds of CLOCK_MONOTONIC; `u64::MAX`: none) has passed. By the

@@ -2,7 +2,7 @@
 
 use super::queue::Queue;
 use super::sleep::Roused;
-use super::{Cpu, count, this_cpu};
+use super::{Cpu, count, get_cpu};
 use crate::atomic::{Ordering, fence};
 use crate::clock::sched_clock;
 use crate::runtime::Shared;
@@ -35,7 +35,8 @@ impl TaskStruct {
 pub(crate) unsafe fn enqueue(task: &TaskStruct, why: Enqueue) {
     // SAFETY: the runtime lives as long as a task of it, and as the cpus that run here.
     let shared = unsafe { task.shared.as_ref() };
-    let here = this_cpu().filter(|cpu| shared.owns(cpu));
+    let guard = get_cpu();
+    let here = guard.as_ref().map(|guard| guard.cpu).filter(|cpu| shared.owns(cpu));
     let home = &shared.cpus[task.cpu.load(Ordering::Relaxed) as usize];
     // A new task goes where nobody else is, at no higher price than waking that cpu so that it takes some; a woken one that may move, if it would
     // have to wait behind others.
@@ -60,6 +61,7 @@ pub(crate) unsafe fn enqueue(task: &TaskStruct, why: Enqueue) {
         // SAFETY: by this function's contract.
         preempt = unsafe { queue.enqueue(shared, task, why, now) };
         target.note(&queue);
+        target.kick(&queue, preempt, now);
     }
     if let Some(here) = here {
         count(if why == Enqueue::New { &here.stats.spawned } else { &here.stats.wakeups }, 1);

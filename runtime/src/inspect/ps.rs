@@ -45,6 +45,8 @@ pub struct TaskRow {
     pub switches: u64,
     /// How often it moved to another cpu.
     pub migrations: u64,
+    /// Times it was preempted.
+    pub preemptions: u64,
 }
 
 /// A cpu in the listing. All counts are since the runtime was made.
@@ -69,6 +71,12 @@ pub struct CpuRow {
     pub steals: u64,
     /// See `steals`.
     pub migrations: u64,
+    /// Tasks that were preempted.
+    pub preemptions: u64,
+    /// Times the cpu went from one kernel thread to another: preemptions, and tasks that go on on their own thread.
+    pub handovers: u64,
+    /// Times it was taken from a kernel thread that was blocked in the kernel.
+    pub blocked: u64,
     /// Times it slept, and for how long.
     pub sleeps: u64,
     /// See `sleeps`.
@@ -107,6 +115,7 @@ impl Runtime {
                     wait: task.wait_time(),
                     switches: task.switches(),
                     migrations: task.migrations(),
+                    preemptions: task.preemptions(),
                 }
             })
             .collect();
@@ -128,6 +137,9 @@ impl CpuRow {
             wakeups: of(&stats.wakeups),
             steals: of(&stats.steals),
             migrations: of(&stats.migrations),
+            preemptions: of(&stats.preemptions),
+            handovers: of(&stats.handovers),
+            blocked: of(&stats.blocked),
             sleeps: of(&stats.sleeps),
             idle: Duration::from_nanos(of(&stats.idle)),
         }
@@ -142,6 +154,7 @@ fn letter(state: TaskState) -> char {
         TaskState::Parked => 'S',
         TaskState::Stopped => 'T',
         TaskState::Dead => 'X',
+        TaskState::Blocked => 'D',
     }
 }
 
@@ -158,14 +171,14 @@ impl fmt::Display for Ps {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "{:>8} {:>8} S CLS {:>4} {:>3} {:>12} {:>12} {:>10} {:>6} NAME",
-            "ID", "PARENT", "NI", "CPU", "RUN ms", "WAIT ms", "SWITCHES", "MIGR"
+            "{:>8} {:>8} S CLS {:>4} {:>3} {:>12} {:>12} {:>10} {:>8} {:>6} NAME",
+            "ID", "PARENT", "NI", "CPU", "RUN ms", "WAIT ms", "SWITCHES", "PREEMPT", "MIGR"
         )?;
         for task in &self.tasks {
             let (class, number) = class(task.class);
             writeln!(
                 f,
-                "{:>8} {:>8} {} {class:<3} {number:>4} {:>3} {:>12.3} {:>12.3} {:>10} {:>6} {}",
+                "{:>8} {:>8} {} {class:<3} {number:>4} {:>3} {:>12.3} {:>12.3} {:>10} {:>8} {:>6} {}",
                 task.id,
                 task.parent.map_or_else(|| "-".to_owned(), |parent| parent.to_string()),
                 letter(task.state),
@@ -173,19 +186,33 @@ impl fmt::Display for Ps {
                 task.runtime.as_secs_f64() * 1e3,
                 task.wait.as_secs_f64() * 1e3,
                 task.switches,
+                task.preemptions,
                 task.migrations,
                 task.name.as_deref().unwrap_or("-"),
             )?;
         }
         writeln!(
             f,
-            "\n{:>4} {:>5} {:>7} {:>10} {:>10} {:>10} {:>10} {:>8} {:>8} {:>8} {:>10}",
-            "CPU", "PROC", "QUEUED", "SWITCHES", "SPAWNED", "PARKED", "WAKEUPS", "STEALS", "MIGR", "SLEEPS", "IDLE ms"
+            "\n{:>4} {:>5} {:>7} {:>10} {:>10} {:>10} {:>10} {:>8} {:>8} {:>8} {:>8} {:>8} {:>8} {:>10}",
+            "CPU",
+            "PROC",
+            "QUEUED",
+            "SWITCHES",
+            "SPAWNED",
+            "PARKED",
+            "WAKEUPS",
+            "STEALS",
+            "MIGR",
+            "PREEMPT",
+            "HANDOVER",
+            "BLOCKED",
+            "SLEEPS",
+            "IDLE ms"
         )?;
         for cpu in &self.cpus {
             writeln!(
                 f,
-                "{:>4} {:>5} {:>7} {:>10} {:>10} {:>10} {:>10} {:>8} {:>8} {:>8} {:>10.1}",
+                "{:>4} {:>5} {:>7} {:>10} {:>10} {:>10} {:>10} {:>8} {:>8} {:>8} {:>8} {:>8} {:>8} {:>10.1}",
                 cpu.cpu,
                 cpu.processor.map_or_else(|| "-".to_owned(), |processor| processor.to_string()),
                 cpu.queued,
@@ -195,6 +222,9 @@ impl fmt::Display for Ps {
                 cpu.wakeups,
                 cpu.steals,
                 cpu.migrations,
+                cpu.preemptions,
+                cpu.handovers,
+                cpu.blocked,
                 cpu.sleeps,
                 cpu.idle.as_secs_f64() * 1e3,
             )?;

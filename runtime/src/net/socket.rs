@@ -1,7 +1,7 @@
 //! What all sockets are inside: the descriptor, its registration, its timeouts, and how an operation is tried and waited for.
 
 use crate::cpu::reactor::{Direction, Source};
-use crate::cpu::{current_task, this_cpu};
+use crate::cpu::{current_task, get_cpu};
 use crate::park::{checkpoint, deadline_after};
 use crate::runtime::{Runtime, Shared};
 use mio::unix::SourceFd;
@@ -39,8 +39,8 @@ impl Registered {
     fn new(io: &impl AsFd) -> io::Result<Registered> {
         // SAFETY: a runtime outlives its tasks.
         let ours = current_task().and_then(|task| unsafe { task.shared().as_ref() }.handle());
-        let (shared, cpu) = match (ours, this_cpu()) {
-            (Some(shared), Some(cpu)) => (shared, cpu.index),
+        let (shared, cpu) = match (ours, get_cpu().map(|cpu| cpu.index)) {
+            (Some(shared), Some(cpu)) => (shared, cpu),
             _ => {
                 let shared = Arc::clone(Runtime::global().shared());
                 let cpu = shared.some_cpu();

@@ -76,6 +76,12 @@ impl RunQueue {
         }
     }
 
+    /// Its constants.
+    #[inline]
+    pub(crate) fn tunables(&self) -> &Tunables {
+        &self.tunables
+    }
+
     /// Adds an entity that is on no queue. True if the running one should give way to it.
     pub(crate) fn enqueue(&mut self, entity: EntityRef, why: Enqueue, now: u64) -> bool {
         debug_assert_eq!(entity.on.get(), On::Nothing);

@@ -44,7 +44,7 @@ impl<T> Held<T> {
         Held(loom::sync::Mutex::new(value))
     }
 
-    fn lock(&self) -> Holding<'_, T> {
+    fn lock_quick(&self) -> Holding<'_, T> {
         Holding(self.0.lock().unwrap())
     }
 
@@ -93,7 +93,7 @@ impl<T: ?Sized> SpinLock<T> {
     #[cfg_attr(debug_assertions, track_caller)]
     pub fn lock(&self) -> SpinLockGuard<'_, T> {
         let preempt = preempt::disable();
-        SpinLockGuard { lock: self, _holding: self.held.lock(), _preempt: preempt }
+        SpinLockGuard { lock: self, _holding: self.held.lock_quick(), _preempt: preempt }
     }
 
     /// Takes the lock if it is free.

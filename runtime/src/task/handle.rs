@@ -29,6 +29,8 @@ pub enum TaskState {
     Parked,
     /// Somebody stopped it: it does not run before [`Task::resume`].
     Stopped,
+    /// Its kernel thread is blocked in the kernel, and others use its cpu meanwhile: uninterruptible, in the kernel's words.
+    Blocked,
     /// It has ended.
     Dead,
 }
@@ -74,6 +76,7 @@ impl Task {
             Phase::Parked => TaskState::Parked,
             Phase::Stopped => TaskState::Stopped,
             Phase::Dead => TaskState::Dead,
+            Phase::Blocked => TaskState::Blocked,
         }
     }
 
@@ -152,6 +155,11 @@ impl Task {
     /// How often it moved to another cpu.
     pub fn migrations(&self) -> u64 {
         self.0.stats.migrations.load(Ordering::Relaxed)
+    }
+
+    /// How often it was preempted: it did not give way by itself.
+    pub fn preemptions(&self) -> u64 {
+        self.0.stats.preemptions.load(Ordering::Relaxed)
     }
 
     /// How long it was ready to run and did not.

@@ -120,6 +120,10 @@ impl<T> Future for JoinHandle<T> {
 impl<T> Drop for JoinHandle<T> {
     fn drop(&mut self) {
         self.task.clear_joiner();
+        if !self.task.state.detach() {
+            // SAFETY: dead, and this is the only joiner.
+            unsafe { self.task.drop_result() };
+        }
     }
 }
 

@@ -14,6 +14,8 @@ pub(crate) mod join;
 pub(crate) mod local;
 #[cfg(not(loom))]
 #[allow(dead_code)]
+pub(crate) mod name;
+#[cfg(not(loom))]
 pub(crate) mod overflow;
 #[allow(dead_code)]
 pub(crate) mod slab;

@@ -10,10 +10,16 @@
 //!           after it left the queue
 //! RUNNING   its cpu, after it left its stack      READY     queue it (yield; or park with TOKEN set, which is taken)
 //! RUNNING   its cpu, after it left its stack      PARKED    forget it: from here on a waker may run it elsewhere
-//! RUNNING   its cpu, at its end                   DEAD      wake the joiner, if JOINER
+//! RUNNING   its kernel thread, as it is preempted READY     queue it, bound to the thread
+//! RUNNING   who takes the cpu from its thread,    BLOCKED   -
+//!           which is blocked in the kernel
+//! BLOCKED   its kernel thread, back from there    READY     queue it, bound to the thread
+//! RUNNING   the task itself, at its end           DEAD      wake the joiner, if JOINER; drop the result, if DETACHED
 //! PARKED    any waker                             READY     queue it
 //! STOPPED   whoever clears STOP                   READY     queue it
 //! ```
+//!
+//! DEAD is for ever: a task that is preempted or blocked after that, still on its stack, stays DEAD.
 //!
 //! In all other phases a wake-up sets TOKEN, and the next park returns at once. PARKED and TOKEN exclude each other.
 //!
@@ -22,6 +28,7 @@
 //! | TOKEN | a wake-up came while the task was not parked |
 //! | STOP | the task shall not be run until somebody clears this (SIGSTOP of processes) |
 //! | CANCEL | the task's next suspension point unwinds; never cleared |
+//! | DETACHED | nobody will take the result; never cleared |
 //! | JOINER | the joiner's cell is filled and belongs to the task's end; cleared by the joiner to have it back |
 //!
 //! Memory ordering: every move is AcqRel. What the waker did before is visible to the task after its park; what the task wrote
@@ -39,6 +46,7 @@ pub(crate) enum Phase {
     Parked = 3,
     Stopped = 4,
     Dead = 5,
+    Blocked = 6,
 }
 
 const PHASE: u32 = 7;
@@ -46,6 +54,16 @@ const TOKEN: u32 = 1 << 3;
 const STOP: u32 = 1 << 4;
 const CANCEL: u32 = 1 << 5;
 const JOINER: u32 = 1 << 6;
+const DETACHED: u32 = 1 << 7;
+
+/// What a task has to do after its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Died {
+    /// Wake the joiner, whose cell is the task's now.
+    pub(crate) joiner: bool,
+    /// Drop the result.
+    pub(crate) detached: bool,
+}
 
 /// The word. See the module's text.
 #[derive(Debug)]
@@ -72,15 +90,38 @@ impl State {
     /// Whether the task shall be stopped, as a hint.
     #[inline]
     pub(crate) fn is_stopping(&self) -> bool {
-        self.0.load(Ordering::Relaxed) & STOP != 0
+        let word = self.0.load(Ordering::Relaxed);
+        word & STOP != 0 && phase_of(word) != Phase::Dead
     }
 
     /// NEW or READY to RUNNING, by the cpu that picked the task.
     #[inline]
     pub(crate) fn pick(&self) {
+        self.moves(&[Phase::New, Phase::Ready], Phase::Running);
+    }
+
+    /// RUNNING to READY, by the task's kernel thread as it is preempted.
+    pub(crate) fn preempted(&self) {
+        self.moves(&[Phase::Running], Phase::Ready);
+    }
+
+    /// RUNNING to BLOCKED, by who took the cpu.
+    pub(crate) fn blocked(&self) {
+        self.moves(&[Phase::Running], Phase::Blocked);
+    }
+
+    /// BLOCKED to READY, by the task's kernel thread.
+    pub(crate) fn unblocked(&self) {
+        self.moves(&[Phase::Blocked], Phase::Ready);
+    }
+
+    /// The phase is one of `from`, and becomes `to`; DEAD stays.
+    #[inline]
+    fn moves(&self, from: &[Phase], to: Phase) {
         self.update(|word| {
-            debug_assert!(matches!(phase_of(word), Phase::New | Phase::Ready), "picked in {:?}", phase_of(word));
-            Some(with(word, Phase::Running))
+            let phase = phase_of(word);
+            debug_assert!(phase == Phase::Dead || from.contains(&phase), "{phase:?} to {to:?}");
+            (phase != Phase::Dead).then_some(with(word, to))
         });
     }
 
@@ -108,13 +149,19 @@ impl State {
         word.is_some_and(|word| word & TOKEN == 0)
     }
 
-    /// RUNNING to DEAD, by its cpu; true: wake the joiner, whose cell is the caller's now.
-    pub(crate) fn died(&self) -> bool {
+    /// RUNNING to DEAD, by the task itself.
+    pub(crate) fn died(&self) -> Died {
         let word = self.update(|word| {
             debug_assert_eq!(phase_of(word), Phase::Running);
             Some(with(word, Phase::Dead))
         });
-        word.is_some_and(|word| word & JOINER != 0)
+        let word = word.unwrap_or(0);
+        Died { joiner: word & JOINER != 0, detached: word & DETACHED != 0 }
+    }
+
+    /// By the only joiner, who goes: false if the task is DEAD, and the result is the joiner's to drop.
+    pub(crate) fn detach(&self) -> bool {
+        self.update(|word| (phase_of(word) != Phase::Dead).then_some(word | DETACHED)).is_some()
     }
 
     /// By the task itself: takes the token, if one is there.
@@ -195,6 +242,7 @@ fn phase_of(word: u32) -> Phase {
         2 => Phase::Running,
         3 => Phase::Parked,
         4 => Phase::Stopped,
+        6 => Phase::Blocked,
         _ => Phase::Dead,
     }
 }
@@ -250,10 +298,10 @@ mod tests {
         assert!(state.set_joiner());
         assert!(state.take_joiner());
         assert!(state.set_joiner());
-        assert!(state.died());
+        assert!(state.died().joiner);
         assert!(!state.take_joiner(), "the end has the cell");
         let state = running();
-        assert!(!state.died());
+        assert!(!state.died().joiner);
         assert!(!state.set_joiner(), "too late: it is dead already");
         assert!(!state.wake() && state.is_dead());
     }
@@ -320,7 +368,7 @@ mod models {
                     }
                 })
             };
-            if state.0.died() {
+            if state.0.died().joiner {
                 // SAFETY: it is the end's.
                 state.1.with(|cell| assert_eq!(unsafe { *cell }, 1));
             }

@@ -3,7 +3,7 @@
 //! A task is one object from a slab cache: what the scheduler needs first, then the *payload*, which is the closure until it is
 //! run and the result after it. It has no stack before it first runs: a thousand tasks that are spawned and finish one
 //! after the other use one stack, and it is warm. What does not fit the object (a large closure or result) is in a
-//! larger one from the global allocator.
+//! larger one. All memory of a task is Fairground's, for the scheduler gives it back, and it may not wait for another allocator's locks.
 //!
 //! # Who may touch what
 //!
@@ -23,16 +23,19 @@
 //! task's end. The last one gives the object back.
 
 use super::id::{Slot, TaskId};
+use super::name::Name;
 use super::stack::{Stack, StackSize};
 use super::state::{Phase, State};
-use crate::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, UnsafeCell, fence};
+use crate::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering, UnsafeCell, fence};
 use crate::cpu::timers::Timer;
+use crate::kthread::Kthread;
 use crate::runtime::Shared;
 use crate::sched::Entity;
 use corosensei::{Coroutine, Yielder};
+use fairground_allocator::Fairground;
 use fairground_allocator::cache::{CacheFlags, RawCache};
 use intrusive_collections::LinkedListLink;
-use std::alloc::Layout;
+use std::alloc::{GlobalAlloc, Layout};
 use std::any::Any;
 use std::cell::Cell;
 use std::mem::ManuallyDrop;
@@ -69,6 +72,8 @@ pub(crate) struct TaskStruct {
     pub(crate) unwinds: Cell<bool>,
     /// Suspension points do not unwind though it is cancelled. Only the task itself touches it.
     pub(super) shielded: AtomicBool,
+    /// It can only go on on this kernel thread, as it was preempted or blocked there. See `kthread`.
+    pub(crate) bound: AtomicPtr<Kthread>,
     vtable: &'static Vtable,
     pub(crate) shared: NonNull<Shared>,
     pub(crate) stack_size: StackSize,
@@ -80,7 +85,7 @@ pub(crate) struct TaskStruct {
     joiner: UnsafeCell<Option<Joiner>>,
     pub(crate) slot: Slot<TaskStruct>,
     pub(crate) parent: Option<TaskId>,
-    pub(crate) name: Option<Box<str>>,
+    pub(crate) name: Option<Name>,
     pub(crate) stats: TaskStats,
     pub(crate) locals: UnsafeCell<Option<Box<super::local::Locals>>>,
 }
@@ -94,6 +99,7 @@ pub(crate) struct TaskStats {
     pub(crate) ready_since: AtomicU64,
     pub(crate) switches: AtomicU64,
     pub(crate) migrations: AtomicU64,
+    pub(crate) preemptions: AtomicU64,
 }
 
 /// How the task's end reaches who waits for it.
@@ -110,7 +116,7 @@ struct Vtable {
     discard: unsafe fn(NonNull<TaskStruct>),
     /// Moves the result to where the last argument, an `Option<Outcome<T>>`, says.
     take_result: unsafe fn(NonNull<TaskStruct>, *mut ()),
-    /// Drops a result that nobody took.
+    /// Drops the result, if nobody took it.
     drop_result: unsafe fn(NonNull<TaskStruct>),
     layout: Layout,
 }
@@ -145,7 +151,7 @@ pub(crate) struct New {
     pub(crate) pinned: bool,
     pub(crate) slot: Slot<TaskStruct>,
     pub(crate) parent: Option<TaskId>,
-    pub(crate) name: Option<Box<str>>,
+    pub(crate) name: Option<Name>,
     pub(crate) stack_size: StackSize,
     pub(crate) shared: NonNull<Shared>,
 }
@@ -164,7 +170,7 @@ where
         cache().alloc()
     } else {
         // SAFETY: the layout is not of size 0.
-        NonNull::new(unsafe { std::alloc::alloc(layout) })
+        NonNull::new(unsafe { Fairground.alloc(layout) })
     };
     let Some(memory) = memory else { return Err(new.slot) };
     let whole = memory.cast::<Whole<F, T>>();
@@ -176,6 +182,7 @@ where
         pinned: new.pinned,
         unwinds: Cell::new(false),
         shielded: AtomicBool::new(false),
+        bound: AtomicPtr::new(std::ptr::null_mut()),
         vtable: const {
             &Vtable {
                 run: run::<F, T>,
@@ -215,14 +222,7 @@ unsafe fn run<F: FnOnce() -> T, T>(task: NonNull<TaskStruct>) {
     // SAFETY: the payload is the closure, and this runs once.
     let closure = payload.with_mut(|payload| unsafe { ManuallyDrop::take(&mut (*payload).closure) });
     // A panic leaves nothing of ours half done; what the closure shares with others is its author's concern, as with threads.
-    let mut outcome = Some(std::panic::catch_unwind(std::panic::AssertUnwindSafe(closure)));
-    // SAFETY: alive: it runs. The one handle that is left is the queues'.
-    if unsafe { task.as_ref() }.refs.load(Ordering::Acquire) == 1 {
-        // Nobody will take it. Here it is dropped on the task's stack, where it may wait; later it would be on the cpu's.
-        let drop_it = std::panic::AssertUnwindSafe(|| drop(outcome.take()));
-        // A panic in it is nobody's either.
-        let _ = std::panic::catch_unwind(drop_it);
-    }
+    let outcome = Some(std::panic::catch_unwind(std::panic::AssertUnwindSafe(closure)));
     payload.with_mut(|payload| {
         // SAFETY: still this cpu's, and the closure has left it.
         unsafe { (*payload).result = ManuallyDrop::new(outcome) };
@@ -262,12 +262,17 @@ unsafe fn take_result<F, T>(task: NonNull<TaskStruct>, to: *mut ()) {
 }
 
 /// # Safety
-/// The task is DEAD and this is its last handle.
+/// The task is DEAD, and the caller has its result.
 unsafe fn drop_result<F, T>(task: NonNull<TaskStruct>) {
     // SAFETY: as in `run`; the payload of a DEAD task is its result.
     let payload = unsafe { &task.cast::<Whole<F, T>>().as_ref().payload };
-    // SAFETY: once, by the last handle.
-    payload.with_mut(|payload| unsafe { ManuallyDrop::drop(&mut (*payload).result) });
+    // SAFETY: the caller's.
+    let result = payload.with_mut(|payload| unsafe {
+        let result = &mut (*payload).result;
+        result.take()
+    });
+    // A panic in it is nobody's.
+    let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(result)));
 }
 
 impl TaskStruct {
@@ -318,6 +323,15 @@ impl TaskStruct {
             self.joiner.with_mut(|joiner| unsafe { *joiner = None });
         }
         back
+    }
+
+    /// Drops the result, if nobody took it. In the code of a task or thread, where it may wait; never in the scheduler.
+    ///
+    /// # Safety
+    /// The task is DEAD, and the caller is its only joiner, or the task itself if it is detached.
+    pub(crate) unsafe fn drop_result(&self) {
+        // SAFETY: by this function's contract.
+        unsafe { (self.vtable.drop_result)(NonNull::from(self)) };
     }
 
     /// The result, once.
@@ -397,15 +411,14 @@ impl Drop for TaskRef {
 fn release(task: NonNull<TaskStruct>) {
     // SAFETY: the last handle is gone, so it is ours alone.
     let vtable = unsafe { task.as_ref() }.vtable;
-    // SAFETY: the queues' handle goes at the task's end, so it is DEAD (or was never queued: see `forget_new`).
-    unsafe { (vtable.drop_result)(task) };
+    // Its result is gone: taken, or dropped by who was to take it.
     // SAFETY: ours alone, and not used again.
     unsafe { task.drop_in_place() };
     if fits(vtable.layout) {
         // SAFETY: from this cache.
         unsafe { cache().free(task.cast()) };
     } else {
-        // SAFETY: from the global allocator, with this layout.
-        unsafe { std::alloc::dealloc(task.as_ptr().cast(), vtable.layout) };
+        // SAFETY: from this allocator, with this layout.
+        unsafe { Fairground.dealloc(task.as_ptr().cast(), vtable.layout) };
     }
 }

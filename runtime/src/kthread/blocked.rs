@@ -1,0 +1,98 @@
+//! A cpu whose owner is blocked in the kernel is taken from it, without a signal and without asking: the call is not interrupted. When the thread comes back
+//! from the kernel its task goes on as if nothing had happened, until it enters the runtime or uses CPU time at one of the kernel's ticks. There it finds out,
+//! queues its task, bound to the thread, and waits for a cpu.
+//!
+//! Who takes the cpu, the *rescuer*, is a spare thread that the watcher wakes; if there is none, a thread whose task is ready and bound to it: so the holder
+//! of a lock for which everybody else waits gets a cpu even at the limit of threads.
+
+use super::Kthread;
+use crate::atomic::Ordering;
+use crate::clock::sched_clock;
+use crate::cpu::wake::enqueue;
+use crate::cpu::{Cpu, count};
+use crate::runtime::Shared;
+use crate::sched::{Enqueue, Leaving};
+use crate::task::task::TaskStruct;
+use std::ptr::NonNull;
+
+impl Kthread {
+    /// Nanoseconds of CPU time that the thread has used; the same twice: it did not run in between. None: it is no thread any more.
+    pub(super) fn cpu_time(&self) -> Option<u64> {
+        let tid = self.tid.load(Ordering::Relaxed);
+        // How the kernel numbers the clocks of threads (include/linux/posix-timers_types.h): CPUCLOCK_PERTHREAD_MASK and CPUCLOCK_SCHED.
+        let clock = (!tid << 3) | 4 | 2;
+        let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        // SAFETY: writes one timespec.
+        if unsafe { libc::clock_gettime(clock, &raw mut time) } != 0 {
+            return None;
+        }
+        Some(time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64)
+    }
+
+    /// Woken without a cpu: takes the one that the watcher found to have a blocked owner, if it is so still. The thread is a spare.
+    pub(super) fn rescue<'a>(&self, shared: &'a Shared) -> Option<&'a Cpu> {
+        shared.cpus.iter().find(|cpu| cpu.watch.is_reported() && self.takes(shared, cpu))
+    }
+
+    fn takes(&self, shared: &Shared, cpu: &Cpu) -> bool {
+        let mut queue = cpu.queue.lock_quick();
+        if !cpu.watch.take_report() || !cpu.spares.remove(&queue, self) {
+            return false;
+        }
+        // Between that and the lock it may have been given another one.
+        let owner = cpu.owner.get().filter(|_| self.given.load(Ordering::Acquire).is_null());
+        let taken = owner.and_then(|owner| {
+            // SAFETY: records live as long as the runtime.
+            let blocked = unsafe { owner.as_ref() };
+            let is_blocked = || !blocked.is_forbidden() && blocked.cpu_time() == Some(cpu.watch.seen());
+            cpu.owner.take_from(owner, is_blocked).then_some(blocked)
+        });
+        let Some(blocked) = taken else {
+            cpu.spares.push(&queue, self);
+            return false;
+        };
+        let now = sched_clock();
+        blocked.tick.stop();
+        if let Some(task) = blocked.current() {
+            // SAFETY: on its stack, so alive; it is the thread's, which finds its cpu gone before it does anything in the runtime.
+            let task: &TaskStruct = unsafe { task.as_ref() };
+            task.state.blocked();
+            count(&cpu.stats.blocked, 1);
+        }
+        queue.put_prev(Leaving::Blocked, now);
+        blocked.tick.when_it_runs_again();
+        cpu.owner.set(self);
+        cpu.own.next.set(None);
+        cpu.note(&queue);
+        drop(queue);
+        shared.kthreads.spare_used(cpu);
+        true
+    }
+
+    /// The thread of a task that was blocked finds that its cpu was taken: the task waits for one. Preemption is off.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn comes_back<'a>(&self) -> Option<&'a Cpu> {
+        let (cpu, task) = (self.cpu()?, self.current()?);
+        {
+            // A rescuer at work decides first.
+            let _queue = cpu.queue.lock_quick();
+            if cpu.owner.is(self) {
+                return Some(cpu);
+            }
+        }
+        // SAFETY: the task that this thread is on.
+        let task: &TaskStruct = unsafe { task.as_ref() };
+        // SAFETY: a runtime lives as long as its tasks.
+        let shared: &Shared = unsafe { task.shared().as_ref() };
+        self.own.cpu.set(None);
+        self.tick.runs();
+        task.bound.store(NonNull::from(self).as_ptr(), Ordering::Release);
+        task.state.unblocked();
+        // SAFETY: BLOCKED became READY here, and it left the queue when its cpu was taken.
+        unsafe { enqueue(task, Enqueue::Wakeup) };
+        let cpu = self.wait_for_cpu(shared)?;
+        self.runs_again(cpu, task);
+        Some(cpu)
+    }
+}
