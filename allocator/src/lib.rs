@@ -38,6 +38,7 @@
 //! | [`stats`] | tables as the kernel has them, as text and JSON; at exit and on a signal | `/proc/*info` |
 //! | `trim`, `totals` | free memory back on request; totals | |
 //! | `fork`, `lock`, `report`, `text` | fork handlers; the lock and the lock order; errors on stderr, and text in general | |
+//! | [`preempt`] | who preempts its own work is told when not to | `preempt_disable` |
 //!
 //! There is no `std` in here: its thread-locals, locks, panics and formatting allocate, and would come back to us.
 
@@ -84,6 +85,7 @@ mod models;
 mod os;
 #[cfg(not(loom))]
 mod page;
+pub mod preempt;
 #[cfg(not(loom))]
 mod pressure;
 #[cfg(not(loom))]

@@ -14,9 +14,12 @@
 //! sheaf lock, slab cache (class by class, then typed caches by number), bins, pages that are being given back, zone, memblock;
 //! the extent table and the heap profile's are taken alone. No lock is held while user code runs.
 //!
+//! A program that preempts its own threads' work, as Fairground's runtime does, must not do so while they hold a lock: it is told (`preempt.rs`).
+//!
 //! A child of `fork` may not trust a lock that was held in the parent by another thread: `fork.rs` takes them all before.
 
 use crate::os::futex;
+use crate::preempt;
 use crate::sync::{AtomicU32, Ordering};
 
 const FREE: u32 = 0;
@@ -63,7 +66,12 @@ impl Lock {
         match patience {
             Patience::Wait => Some(self.lock()),
             Patience::Try => {
-                self.0.compare_exchange(FREE, HELD, Ordering::Acquire, Ordering::Relaxed).ok().map(|_| LockGuard(self))
+                preempt::forbid();
+                let taken = self.0.compare_exchange(FREE, HELD, Ordering::Acquire, Ordering::Relaxed);
+                if taken.is_err() {
+                    preempt::allow();
+                }
+                taken.ok().map(|_| LockGuard(self))
             }
         }
     }
@@ -71,6 +79,7 @@ impl Lock {
     /// Takes the lock; the caller owes a [`Lock::release`].
     #[inline]
     pub(crate) fn acquire(&self) {
+        preempt::forbid();
         if self.0.compare_exchange(FREE, HELD, Ordering::Acquire, Ordering::Relaxed).is_err() {
             self.acquire_slow();
         }
@@ -98,6 +107,7 @@ impl Lock {
         if self.0.swap(FREE, Ordering::Release) == HELD_WAITED_FOR {
             futex::wake_one(&self.0);
         }
+        preempt::allow();
     }
 }
 

@@ -34,16 +34,6 @@ impl Unparker {
         Unparker(Who::Thread(thread::current()))
     }
 
-    /// Whether both are of one task or thread.
-    #[cfg(not(loom))]
-    pub(crate) fn is(&self, other: &Unparker) -> bool {
-        match (&self.0, &other.0) {
-            (Who::Task(a), Who::Task(b)) => std::ptr::eq(&raw const **a, &raw const **b),
-            (Who::Thread(a), Who::Thread(b)) => a.id() == b.id(),
-            _ => false,
-        }
-    }
-
     /// Ends the wait, or the next one.
     pub(crate) fn unpark(&self) {
         match &self.0 {

@@ -70,6 +70,20 @@ fn enable() {
     add(u32::MAX);
 }
 
+/// Fairground's allocator is left alone while it holds a lock, whether it is the program's or only the scheduler's.
+#[cfg(not(loom))]
+pub(crate) fn tell_the_allocator() {
+    use fairground_allocator::preempt::{Preemption, set};
+    // A lock that was taken before somebody listened is released after.
+    fn allow_if_forbidden() {
+        if is_disabled() {
+            allow();
+        }
+    }
+    static PREEMPTION: Preemption = Preemption { forbid, allow: allow_if_forbidden };
+    set(&PREEMPTION);
+}
+
 /// Is the task that runs here forbidden to be switched out?
 pub fn is_disabled() -> bool {
     #[cfg(not(loom))]

@@ -229,6 +229,11 @@ impl Runtime {
         self.shared.cpus.len()
     }
 
+    /// Tasks that do not give way are preempted, and blocked ones let others run: see [`RuntimeBuilder::migrating`].
+    pub fn is_preemptive(&self) -> bool {
+        self.shared.preempts
+    }
+
     /// Tasks that have not ended.
     pub fn live_tasks(&self) -> usize {
         self.shared.live.load(Ordering::Relaxed)
@@ -431,6 +436,9 @@ impl RuntimeBuilder {
         };
         let preempts = self.migrating && self.preempt && self.signal_is_ours()?;
         let kernel_threads = self.most_threads(workers, preempts)?;
+        if preempts {
+            crate::preempt::tell_the_allocator();
+        }
         overflow::install().map_err(BuildError::System)?;
         overflow::set_namer(worker::name_running_task);
         let places = NonZeroUsize::new(workers).map_or(Vec::new(), |workers| topology.placement(workers));
@@ -441,7 +449,8 @@ impl RuntimeBuilder {
                 let stacks = StackCache::new(self.stack_size).map_err(BuildError::Stacks)?;
                 let rq = RunQueue::new(index as u32, self.tunables);
                 let processor = places.get(index).copied().filter(|_| self.pin && workers <= topology.cpus().len());
-                Cpu::new(index as u32, processor, preempts, rq, stacks, registry.range()).map_err(BuildError::System)
+                Cpu::new(index as u32, processor, workers, preempts, rq, stacks, registry.range())
+                    .map_err(BuildError::System)
             })
             .collect::<Result<Box<[Cpu]>, BuildError>>()?;
         let shared = Arc::new_cyclic(|this| Shared {

@@ -12,7 +12,7 @@
 //! A block belongs to the receivers from the moment that its last message is counted; they free it when they have taken that and
 //! follow its link, which is written by then, as there is a message behind it.
 //!
-//! Both locks are held for some instructions, with preemption off, and released by a store. There is no block before the first message.
+//! Both locks are held for some instructions, with preemption off, and released by a store; blocks are made and freed without them. There is no block before the first message.
 //! One emptied block is kept for the senders (`spare`): a channel that is not far behind allocates nothing.
 //!
 //! Rejected: `crossbeam-queue`'s `SegQueue`, whose ends are moved by compare-and-swap. With it a send and a receive are six atomic
@@ -20,7 +20,7 @@
 //! kernel stopped at the wrong moment.
 
 use crate::atomic::{AtomicPtr, AtomicUsize, Ordering, UnsafeCell};
-use crate::sync::SpinLock;
+use crate::sync::{SpinLock, SpinLockGuard};
 use std::mem::MaybeUninit;
 use std::ptr;
 
@@ -99,7 +99,7 @@ impl<T> Unbounded<T> {
     pub(crate) fn push(&self, message: T) {
         let mut place = self.tail.lock.lock();
         if place.index == BLOCK {
-            self.extend_slow(&mut place);
+            place = self.extend_slow(place);
         }
         let index = place.index;
         // SAFETY: behind what is counted, in the last block: the sender's that holds the lock.
@@ -109,12 +109,21 @@ impl<T> Unbounded<T> {
         self.tail.count.store(written.wrapping_add(1), Ordering::Release);
     }
 
-    /// Links a new last block.
+    /// Links a new last block. It is allocated without the lock, hence with preemption on: the allocator has locks of its own.
     #[cold]
     #[inline(never)]
-    fn extend_slow(&self, place: &mut Place<T>) {
-        let spare = self.tail.shared.swap(ptr::null_mut(), Ordering::Acquire);
-        let block = if spare.is_null() { Block::allocate() } else { spare };
+    fn extend_slow<'a>(&'a self, mut place: SpinLockGuard<'a, Place<T>>) -> SpinLockGuard<'a, Place<T>> {
+        let mut block = self.tail.shared.swap(ptr::null_mut(), Ordering::Acquire);
+        if block.is_null() {
+            drop(place);
+            block = Block::allocate();
+            place = self.tail.lock.lock();
+            if place.index != BLOCK {
+                // Another sender was quicker.
+                self.keep_or_free(place, block);
+                return self.lock_with_room();
+            }
+        }
         if place.block.is_null() {
             self.head.shared.store(block, Ordering::Relaxed);
         } else {
@@ -122,6 +131,21 @@ impl<T> Unbounded<T> {
             unsafe { (*place.block).next.with_mut(|next| *next = block) };
         }
         *place = Place { block, index: 0 };
+        place
+    }
+
+    fn lock_with_room(&self) -> SpinLockGuard<'_, Place<T>> {
+        let place = self.tail.lock.lock();
+        if place.index == BLOCK { self.extend_slow(place) } else { place }
+    }
+
+    /// An empty block that is nobody's: kept for the senders, or freed, without the lock.
+    fn keep_or_free(&self, lock: SpinLockGuard<'_, Place<T>>, block: *mut Block<T>) {
+        drop(lock);
+        if self.tail.shared.compare_exchange(ptr::null_mut(), block, Ordering::Release, Ordering::Relaxed).is_err() {
+            // SAFETY: nobody else uses it.
+            unsafe { Block::free(block) };
+        }
     }
 
     #[inline]
@@ -135,35 +159,31 @@ impl<T> Unbounded<T> {
         if taken == self.tail.count.load(Ordering::Acquire) {
             return None;
         }
-        if place.index == BLOCK {
-            self.advance_slow(&mut place);
-        }
+        let emptied = if place.index == BLOCK { Self::advance_slow(&self.head, &mut place) } else { ptr::null_mut() };
         let index = place.index;
         // SAFETY: counted as written and not as taken: the receiver's that holds the lock.
         let message = unsafe { (&(*place.block).messages)[index].with_mut(|cell| (*cell).assume_init_read()) };
         place.index += 1;
         self.head.count.store(taken.wrapping_add(1), Ordering::Relaxed);
+        if !emptied.is_null() {
+            self.keep_or_free(place, emptied);
+        }
         Some(message)
     }
 
-    /// Goes to the next block, in which there is a message.
+    /// Goes to the next block, in which there is a message. The one before is the caller's: emptied, and the senders have left it.
     #[cold]
     #[inline(never)]
-    fn advance_slow(&self, place: &mut Place<T>) {
+    fn advance_slow(head: &End<T>, place: &mut Place<T>) -> *mut Block<T> {
         let old = place.block;
         let block = if old.is_null() {
-            self.head.shared.load(Ordering::Relaxed)
+            head.shared.load(Ordering::Relaxed)
         } else {
             // SAFETY: the link was written before the message behind it was counted, and that count was read.
             unsafe { (*old).next.with_mut(|next| ptr::replace(next, ptr::null_mut())) }
         };
         *place = Place { block, index: 0 };
-        if !old.is_null()
-            && self.tail.shared.compare_exchange(ptr::null_mut(), old, Ordering::Release, Ordering::Relaxed).is_err()
-        {
-            // SAFETY: emptied, and the senders have left it: nobody else uses it.
-            unsafe { Block::free(old) };
-        }
+        old
     }
 
     pub(crate) fn len(&self) -> usize {

@@ -7,6 +7,7 @@
 //! wake.rs      queueing a task on a cpu, and waking the cpu if it sleeps
 //! timers.rs    deadlines
 //! reactor.rs   sockets, and sleeping
+//! source.rs    what is known of a socket, and who waits for it
 //! sleep.rs     who may sleep, and who owes a notification
 //! suspend.rs   what a task itself does to yield and to wait
 //! ```
@@ -16,6 +17,7 @@ pub(crate) mod idle;
 pub(crate) mod queue;
 pub(crate) mod reactor;
 pub(crate) mod sleep;
+pub(crate) mod source;
 pub(crate) mod suspend;
 pub(crate) mod timers;
 pub(crate) mod wake;
@@ -170,9 +172,11 @@ pub(crate) fn current() -> Option<TaskRef> {
 }
 
 impl Cpu {
+    /// One of `cpus`.
     pub(crate) fn new(
         index: u32,
         processor: Option<CpuId>,
+        cpus: usize,
         preempts: bool,
         rq: RunQueue,
         stacks: StackCache,
@@ -203,7 +207,7 @@ impl Cpu {
                 now: Cell::new(0),
                 look: Cell::new(0),
                 balance: Cell::new(0),
-                loads: RefCell::new(Vec::new()),
+                loads: RefCell::new(Vec::with_capacity(cpus)),
                 switches_at_sleep: Cell::new(0),
                 trim_due: Cell::new(u64::MAX),
             },

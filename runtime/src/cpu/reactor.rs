@@ -1,34 +1,21 @@
 //! The sockets of a cpu: an epoll instance that its kernel thread sleeps in, and looks at now and then while it runs.
 //!
 //! Sockets are registered once, for both directions, edge-triggered; nothing is armed again for each wait. What the edges said is in
-//! the source's word.
-//!
-//! # The word of a source
-//!
-//! Flags in the low bits, a count of events above them. READ and WRITE mean *perhaps ready*: both are set at the start. Who wants to
-//! read waits until READ is set, loads the word, and tries. If there was nothing, or less than there was room for, the flag is
-//! cleared by comparing with the word from before the attempt: an event that came meanwhile has changed the count, so it is
-//! not lost; at worst somebody tries once more for nothing. The CLOSED flags are never cleared: the end of a stream is no edge that comes again.
-//!
-//! # Waiting
-//!
-//! Who waits puts its unparker into the list of its direction, under the lock, and then looks at the flags once more. The event sets the flags first and
-//! empties the list after. Either sees the other, by the lock.
+//! the source's word (`source.rs`).
 //!
 //! # Sleeping
 //!
 //! epoll counts milliseconds, so deadlines are kept by a timer descriptor in the same instance, set when the earliest deadline is another one than before.
 
-use crate::atomic::{Arc, AtomicBool, AtomicU64, Ordering};
-use crate::park::{Unparker, park};
+use super::source::{ENDED, READ, READ_CLOSED, SourceRef, URGENT, WRITE, WRITE_CLOSED};
+use crate::atomic::{AtomicBool, Ordering};
 use crate::spin::Spin;
 use mio::event;
 use mio::{Events, Interest, Poll, Registry, Token, Waker};
-use slab::Slab;
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Events taken at once: what a cpu has to do then is some tens of microseconds.
 const EVENTS: usize = 256;
@@ -37,140 +24,48 @@ const EVENTS: usize = 256;
 const WAKER: Token = Token(usize::MAX);
 const TIMER: Token = Token(usize::MAX - 1);
 
-/// A direction, and what may be known of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Direction {
-    Read,
-    Write,
+/// The sources of a reactor by their numbers, which are the tokens of its events. It grows without its lock: nothing is allocated under that.
+struct Sources {
+    places: Vec<Option<SourceRef>>,
+    free: Vec<usize>,
 }
 
-const READ: u64 = 1;
-const WRITE: u64 = 2;
-const READ_CLOSED: u64 = 4;
-const WRITE_CLOSED: u64 = 8;
-const ENDED: u64 = 16;
-const URGENT: u64 = 32;
-const EVENT: u64 = 64;
+impl Sources {
+    fn is_empty(&self) -> bool {
+        self.free.len() == self.places.len()
+    }
 
-impl Direction {
-    fn ready(self) -> u64 {
-        match self {
-            Direction::Read => READ,
-            Direction::Write => WRITE,
+    /// None if there is no room.
+    fn insert(&mut self, source: SourceRef) -> Result<usize, SourceRef> {
+        let Some(key) = self.free.pop() else { return Err(source) };
+        self.places[key] = Some(source);
+        Ok(key)
+    }
+
+    fn remove(&mut self, key: usize) -> Option<SourceRef> {
+        let source = self.places.get_mut(key)?.take();
+        if source.is_some() {
+            self.free.push(key);
         }
+        source
     }
 
-    fn closed(self) -> u64 {
-        match self {
-            Direction::Read => READ_CLOSED,
-            Direction::Write => WRITE_CLOSED,
+    /// The same in larger vectors, of which the old ones come back to be freed.
+    fn move_into(&mut self, mut larger: Sources) -> Sources {
+        if larger.places.capacity() <= self.places.len() {
+            // Somebody else was quicker.
+            return larger;
         }
-    }
-}
-
-/// What is known of a socket. See the module's text.
-#[derive(Debug)]
-pub(crate) struct Source {
-    word: AtomicU64,
-    waiting: [Spin<Vec<Unparker>>; 2],
-}
-
-/// A source's word before an attempt.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Seen(u64);
-
-impl Source {
-    fn new() -> Source {
-        Source { word: AtomicU64::new(READ | WRITE), waiting: [Spin::new(Vec::new()), Spin::new(Vec::new())] }
+        larger.places.append(&mut self.places);
+        larger.free.append(&mut self.free);
+        let first = larger.places.len();
+        larger.places.resize_with(larger.places.capacity(), || None);
+        larger.free.extend((first..larger.places.len()).rev());
+        std::mem::replace(self, larger)
     }
 
-    /// Waits until the direction is perhaps ready.
-    ///
-    /// # Errors
-    /// `WouldBlock` when the deadline has passed; another if the runtime has ended.
-    pub(crate) fn wait(&self, direction: Direction, deadline: Option<Instant>) -> io::Result<Seen> {
-        let flags = direction.ready() | direction.closed();
-        let look = || {
-            let word = self.word.load(Ordering::Acquire);
-            (word & flags != 0).then_some(Seen(word))
-        };
-        if let Some(seen) = look() {
-            return Ok(seen);
-        }
-        let waiting = Waiting { list: &self.waiting[direction as usize], of: Unparker::current() };
-        loop {
-            waiting.enter();
-            if let Some(seen) = look() {
-                return Ok(seen);
-            }
-            if self.word.load(Ordering::Acquire) & ENDED != 0 {
-                return Err(io::Error::other("the runtime that watched this socket has ended"));
-            }
-            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-                return Err(io::ErrorKind::WouldBlock.into());
-            }
-            park(deadline);
-        }
-    }
-
-    /// After an attempt that took all there was, and less than there was room for.
-    pub(crate) fn exhausted(&self, direction: Direction, seen: Seen) {
-        if direction == Direction::Write || seen.0 & URGENT == 0 {
-            self.clear(direction.ready(), seen);
-        }
-    }
-
-    /// After an attempt that would block.
-    pub(crate) fn blocked(&self, direction: Direction, seen: Seen) {
-        self.clear(direction.ready() | direction.closed(), seen);
-    }
-
-    fn clear(&self, flags: u64, Seen(word): Seen) {
-        let _ = self.word.compare_exchange(word, word & !flags, Ordering::AcqRel, Ordering::Relaxed);
-    }
-
-    fn event(&self, flags: u64) {
-        let mut word = self.word.load(Ordering::Relaxed);
-        while let Err(now) =
-            self.word.compare_exchange_weak(word, word.wrapping_add(EVENT) | flags, Ordering::AcqRel, Ordering::Relaxed)
-        {
-            word = now;
-        }
-        for direction in [Direction::Read, Direction::Write] {
-            if flags & (direction.ready() | direction.closed() | ENDED) != 0 {
-                self.wake_all(direction);
-            }
-        }
-    }
-
-    fn wake_all(&self, direction: Direction) {
-        let list = &self.waiting[direction as usize];
-        loop {
-            // Not under the lock: who is woken may be run elsewhere at once, and take it.
-            let Some(one) = list.lock().pop() else { return };
-            one.unpark();
-        }
-    }
-}
-
-/// An entry in a list of waiters, taken out at the end of the wait, or because it unwinds.
-struct Waiting<'a> {
-    list: &'a Spin<Vec<Unparker>>,
-    of: Unparker,
-}
-
-impl Waiting<'_> {
-    fn enter(&self) {
-        let mut list = self.list.lock();
-        if !list.iter().any(|other| other.is(&self.of)) {
-            list.push(self.of.clone());
-        }
-    }
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.list.lock().retain(|other| !other.is(&self.of));
+    fn with_capacity(capacity: usize) -> Sources {
+        Sources { places: Vec::with_capacity(capacity), free: Vec::with_capacity(capacity) }
     }
 }
 
@@ -178,7 +73,7 @@ impl Drop for Waiting<'_> {
 pub(crate) struct Reactor {
     registry: Registry,
     waker: Waker,
-    sources: Spin<Slab<Arc<Source>>>,
+    sources: Spin<Sources>,
     /// Sources there were at the last look.
     any: AtomicBool,
     own: Own,
@@ -206,7 +101,7 @@ impl Reactor {
         let timer = unsafe { OwnedFd::from_raw_fd(timer) };
         registry.register(&mut mio::unix::SourceFd(&timer.as_raw_fd()), TIMER, Interest::READABLE)?;
         let own = Own { poll: RefCell::new((poll, Events::with_capacity(EVENTS))), timer, armed: Cell::new(0) };
-        Ok(Reactor { registry, waker, sources: Spin::new(Slab::new()), any: AtomicBool::new(false), own })
+        Ok(Reactor { registry, waker, sources: Spin::new(Sources::with_capacity(0)), any: AtomicBool::new(false), own })
     }
 
     /// Ends the cpu's sleep, or the next one.
@@ -216,28 +111,48 @@ impl Reactor {
     }
 
     /// From now on the events of `socket` are in the source. By any thread.
-    pub(crate) fn register(&self, socket: &mut impl event::Source) -> io::Result<(Arc<Source>, usize)> {
-        let source = Arc::new(Source::new());
-        let key = self.sources.lock().insert(Arc::clone(&source));
+    pub(crate) fn register(&self, socket: &mut impl event::Source) -> io::Result<(SourceRef, usize)> {
+        let source = SourceRef::new().ok_or(io::ErrorKind::OutOfMemory)?;
+        let key = self.insert(source.clone());
         let all = Interest::READABLE | Interest::WRITABLE | Interest::PRIORITY;
         if let Err(error) = self.registry.register(socket, Token(key), all) {
-            self.sources.lock().remove(key);
+            drop(self.remove(key));
             return Err(error);
         }
         Ok((source, key))
     }
 
+    fn insert(&self, mut source: SourceRef) -> usize {
+        loop {
+            let len = {
+                let mut sources = self.sources.lock();
+                match sources.insert(source) {
+                    Ok(key) => return key,
+                    Err(back) => source = back,
+                }
+                sources.places.len()
+            };
+            let larger = Sources::with_capacity((2 * len).max(64));
+            let old = self.sources.lock().move_into(larger);
+            drop(old);
+        }
+    }
+
+    fn remove(&self, key: usize) -> Option<SourceRef> {
+        self.sources.lock().remove(key)
+    }
+
     /// Ends a registration. Events that were on their way may reach the next source with this key: it tries for nothing.
     pub(crate) fn deregister(&self, socket: &mut impl event::Source, key: usize) -> io::Result<()> {
         let result = self.registry.deregister(socket);
-        self.sources.lock().remove(key);
+        drop(self.remove(key));
         result
     }
 
     /// The cpu has stopped for good: who waits for a socket of it is told.
     pub(crate) fn end(&self) {
-        let sources: Vec<Arc<Source>> = self.sources.lock().iter().map(|(_, source)| Arc::clone(source)).collect();
-        for source in sources {
+        let of = |key: usize| self.sources.lock().places.get(key).cloned();
+        for source in (0..).map_while(of).flatten() {
             source.event(ENDED);
         }
     }
@@ -298,7 +213,7 @@ impl Reactor {
                 WAKER => (),
                 TIMER => self.own.armed.set(0),
                 Token(key) => {
-                    let source = self.sources.lock().get(key).map(Arc::clone);
+                    let source = self.sources.lock().places.get(key).and_then(Option::clone);
                     if let Some(source) = source {
                         source.event(flags_of(event));
                     }

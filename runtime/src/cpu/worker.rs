@@ -237,7 +237,11 @@ fn finish(task: &TaskStruct) {
     unsafe { shared.registry.remove(std::ptr::read(&raw const task.slot)) };
     // Before the joiner knows: who joined all tasks finds none alive.
     shared.one_less();
-    let ends = task.state.died();
+    let ends = {
+        // With a cpu it is RUNNING: without one it may be back from the kernel, and still BLOCKED.
+        let _cpu = get_cpu();
+        task.state.died()
+    };
     if ends.joiner {
         // SAFETY: `died` said that the cell is the end's.
         match unsafe { task.take_joiner() } {

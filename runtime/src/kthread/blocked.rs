@@ -8,10 +8,12 @@
 use super::Kthread;
 use crate::atomic::Ordering;
 use crate::clock::sched_clock;
+use crate::cpu::queue::Queue;
 use crate::cpu::wake::enqueue;
 use crate::cpu::{Cpu, count};
 use crate::runtime::Shared;
 use crate::sched::{Enqueue, Leaving};
+use crate::spin::SpinGuard;
 use crate::task::task::TaskStruct;
 use std::ptr::NonNull;
 
@@ -29,16 +31,19 @@ impl Kthread {
         Some(time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64)
     }
 
-    /// Woken without a cpu: takes the one that the watcher found to have a blocked owner, if it is so still. The thread is a spare.
-    pub(super) fn rescue<'a>(&self, shared: &'a Shared) -> Option<&'a Cpu> {
-        shared.cpus.iter().find(|cpu| cpu.watch.is_reported() && self.takes(shared, cpu))
+    /// Woken without a cpu: takes one that the watcher found to have a blocked owner, if it is so still. Its queue is locked.
+    pub(super) fn rescue<'a>(&self, shared: &'a Shared) -> Option<(&'a Cpu, SpinGuard<'a, Queue>)> {
+        let reported = shared.cpus.iter().filter(|cpu| cpu.watch.is_reported());
+        reported.filter_map(|cpu| self.takes(cpu).map(|queue| (cpu, queue))).next()
     }
 
-    fn takes(&self, shared: &Shared, cpu: &Cpu) -> bool {
+    fn takes<'a>(&self, cpu: &'a Cpu) -> Option<SpinGuard<'a, Queue>> {
         let mut queue = cpu.queue.lock_quick();
-        if !cpu.watch.take_report() || !cpu.spares.remove(&queue, self) {
-            return false;
+        // A spare of this cpu; or nobody's, as its task is bound to it.
+        if !cpu.watch.take_report() || !(self.current().is_some() || cpu.spares.remove(&queue, self)) {
+            return None;
         }
+        let is_spare = self.current().is_none();
         // Between that and the lock it may have been given another one.
         let owner = cpu.owner.get().filter(|_| self.given.load(Ordering::Acquire).is_null());
         let taken = owner.and_then(|owner| {
@@ -48,25 +53,24 @@ impl Kthread {
             cpu.owner.take_from(owner, is_blocked).then_some(blocked)
         });
         let Some(blocked) = taken else {
-            cpu.spares.push(&queue, self);
-            return false;
+            if is_spare {
+                cpu.spares.push(&queue, self);
+            }
+            return None;
         };
-        let now = sched_clock();
         blocked.tick.stop();
         if let Some(task) = blocked.current() {
             // SAFETY: on its stack, so alive; it is the thread's, which finds its cpu gone before it does anything in the runtime.
             let task: &TaskStruct = unsafe { task.as_ref() };
             task.state.blocked();
-            count(&cpu.stats.blocked, 1);
         }
-        queue.put_prev(Leaving::Blocked, now);
+        count(&cpu.stats.blocked, 1);
+        queue.put_prev(Leaving::Blocked, sched_clock());
         blocked.tick.when_it_runs_again();
         cpu.owner.set(self);
         cpu.own.next.set(None);
         cpu.note(&queue);
-        drop(queue);
-        shared.kthreads.spare_used(cpu);
-        true
+        Some(queue)
     }
 
     /// The thread of a task that was blocked finds that its cpu was taken: the task waits for one. Preemption is off.

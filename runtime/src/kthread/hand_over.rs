@@ -17,11 +17,13 @@ use std::ptr::{NonNull, null_mut};
 pub(crate) struct Spares {
     first: AtomicPtr<Kthread>,
     len: AtomicUsize,
+    /// The least there were since the last time somebody asked.
+    least: AtomicUsize,
 }
 
 impl Spares {
     pub(crate) fn new() -> Spares {
-        Spares { first: AtomicPtr::new(null_mut()), len: AtomicUsize::new(0) }
+        Spares { first: AtomicPtr::new(null_mut()), len: AtomicUsize::new(0), least: AtomicUsize::new(0) }
     }
 
     #[inline]
@@ -49,7 +51,13 @@ impl Spares {
     pub(crate) fn pop<'a>(&self, _: &Queue) -> Option<&'a Kthread> {
         let kthread = self.first()?;
         self.set(kthread.own.next_spare.take(), self.len() - 1);
+        self.least.fetch_min(self.len(), Ordering::Relaxed);
         Some(kthread)
+    }
+
+    /// How many were not needed since the last call.
+    pub(super) fn not_needed(&self) -> usize {
+        self.least.swap(self.len(), Ordering::Relaxed)
     }
 
     /// Takes out one that may be in here. Under the queue's lock.
@@ -117,6 +125,13 @@ impl Cpu {
 impl Kthread {
     /// Sleeps until the thread has a cpu. None: it shall end; only for spares. Preemption is off.
     pub(crate) fn wait_for_cpu<'a>(&self, shared: &'a Shared) -> Option<&'a Cpu> {
+        self.waits.store(true, Ordering::Release);
+        let cpu = self.wait(shared);
+        self.waits.store(false, Ordering::Relaxed);
+        cpu
+    }
+
+    fn wait<'a>(&self, shared: &'a Shared) -> Option<&'a Cpu> {
         loop {
             let given = self.given.swap(null_mut(), Ordering::Acquire);
             // SAFETY: cpus live as long as their kernel threads.
@@ -124,17 +139,33 @@ impl Kthread {
                 self.drives(cpu);
                 return Some(cpu);
             }
-            if self.current().is_none() {
-                if shared.is_over() || self.ends.load(Ordering::Acquire) {
-                    return None;
-                }
-                if let Some(cpu) = self.rescue(shared) {
+            let is_spare = self.current().is_none();
+            if is_spare && (shared.is_over() || self.ends.load(Ordering::Acquire)) {
+                return None;
+            }
+            if let Some((cpu, queue)) = self.rescue(shared) {
+                if is_spare {
+                    drop(queue);
+                    shared.kthreads.spare_used(cpu);
                     self.drives(cpu);
                     return Some(cpu);
                 }
+                // A cpu for a task that has its own thread: this one's, or another's.
+                let (queue, next, to) = cpu.choose(queue, shared);
+                if std::ptr::eq(to, self) {
+                    drop(queue);
+                    self.drives(cpu);
+                    return Some(cpu);
+                }
+                cpu.give_away(queue, self, to, next);
             }
             self.word.sleep();
         }
+    }
+
+    /// It has a task that is ready, and no cpu.
+    pub(super) fn waits_with_task(&self) -> bool {
+        self.waits.load(Ordering::Acquire) && !self.current.load(Ordering::Acquire).is_null()
     }
 
     /// Before the thread starts: this is its cpu.

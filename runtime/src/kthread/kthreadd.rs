@@ -9,6 +9,7 @@ use crate::runtime::Shared;
 use std::io::{self, Write};
 use std::sync::{Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 /// Spare threads that each cpu shall have. Preempting takes one where the next task has no thread of its own; making one takes some 50 us.
 const SPARES: usize = 4;
@@ -111,6 +112,9 @@ impl Kthreads {
     }
 }
 
+/// How long spare threads are kept that nobody needs.
+const KEEP: Duration = Duration::from_secs(10);
+
 /// kthreadd's life.
 pub(crate) fn main(shared: &Arc<Shared>) {
     let kthreads = &shared.kthreads;
@@ -125,7 +129,21 @@ pub(crate) fn main(shared: &Arc<Shared>) {
                 wait_for_it(shared, cpu);
             }
         }
-        kthreads.word.sleep();
+        if !kthreads.word.sleep_for(KEEP) {
+            shared.cpus.iter().for_each(end_not_needed);
+        }
+    }
+}
+
+/// What a cpu did not need for a while goes, down to what it shall have.
+fn end_not_needed(cpu: &Cpu) {
+    for _ in SPARES..cpu.spares.not_needed() {
+        let queue = cpu.queue.lock();
+        if cpu.spares.len() > SPARES
+            && let Some(kthread) = cpu.spares.pop(&queue)
+        {
+            kthread.end();
+        }
     }
 }
 
@@ -135,7 +153,7 @@ fn wait_for_it(shared: &Shared, cpu: &Cpu) {
         if cpu.spares.len() != before || shared.is_over() {
             return;
         }
-        std::thread::sleep(std::time::Duration::from_micros(50));
+        std::thread::sleep(Duration::from_micros(50));
     }
 }
 
@@ -145,7 +163,7 @@ impl Kthreads {
             // To nobody, if there is no stderr.
             let _ = writeln!(
                 io::stderr(),
-                "fairground: no further kernel thread beside {} ({error}); tasks that have not started wait until one is free, see \\
+                "fairground: no further kernel thread beside {} ({error}); tasks that have not started wait until one is free, see \
                  RuntimeBuilder::kernel_threads",
                 self.in_use()
             );

@@ -77,6 +77,8 @@ pub(crate) struct Kthread {
     current: AtomicPtr<TaskStruct>,
     /// It is a thread, or will be: not free to be made one.
     in_use: AtomicBool,
+    /// It sleeps, or is about to, until it has a cpu.
+    waits: AtomicBool,
     /// It shall end when it is a spare and wakes.
     ends: AtomicBool,
     tick: Tick,
@@ -128,6 +130,7 @@ impl Kthread {
             tid: AtomicI32::new(0),
             current: AtomicPtr::new(null_mut()),
             in_use: AtomicBool::new(false),
+            waits: AtomicBool::new(false),
             ends: AtomicBool::new(false),
             tick: Tick::new(),
             own: Own {

@@ -54,28 +54,22 @@ impl Cpu {
     /// false if that was at once.
     pub(super) fn give_way<'a>(
         &'a self,
-        mut queue: SpinGuard<'a, Queue>,
+        queue: SpinGuard<'a, Queue>,
         shared: &Shared,
         kthread: &Kthread,
         task: &TaskStruct,
         next: (Option<EntityRef>, Option<&Kthread>),
     ) -> bool {
-        let (mut next, mut to) = next;
-        // At the limit of threads the cpu waits for its task, or for a thread that becomes free.
-        while to.is_none() {
-            self.picked(&queue, None, sched_clock());
-            drop(queue);
-            pause();
-            self.look(shared);
-            queue = self.queue.lock_quick();
-            (next, to) = queue.pick_beside(&self.spares, sched_clock());
-        }
+        let (queue, next, to) = match next {
+            (next, Some(to)) => (queue, next, to),
+            (_, None) => self.wait_for_thread(queue, shared),
+        };
         self.picked(&queue, next, sched_clock());
-        let Some(to) = to.filter(|to| !std::ptr::eq(*to, kthread)) else {
+        if std::ptr::eq(to, kthread) {
             drop(queue);
             kthread.runs_again(self, task);
             return false;
-        };
+        }
         self.give_away(queue, kthread, to, next);
         shared.kthreads.spare_used(self);
         self.watch.starts();
@@ -83,6 +77,43 @@ impl Cpu {
             kthread.runs_again(cpu, task);
         }
         true
+    }
+}
+
+impl Cpu {
+    /// What runs next, and on which thread, for an owner whose thread has a task that is not this cpu's to run now.
+    pub(super) fn choose<'a, 'k>(
+        &'a self,
+        mut queue: SpinGuard<'a, Queue>,
+        shared: &Shared,
+    ) -> (SpinGuard<'a, Queue>, Option<EntityRef>, &'k Kthread) {
+        match queue.pick_beside(&self.spares, sched_clock()) {
+            (next, Some(to)) => {
+                self.picked(&queue, next, sched_clock());
+                (queue, next, to)
+            }
+            (_, None) => self.wait_for_thread(queue, shared),
+        }
+    }
+
+    /// At the limit of threads the cpu waits: for a task that has a thread, or for a thread that becomes free.
+    #[cold]
+    fn wait_for_thread<'a, 'k>(
+        &'a self,
+        mut queue: SpinGuard<'a, Queue>,
+        shared: &Shared,
+    ) -> (SpinGuard<'a, Queue>, Option<EntityRef>, &'k Kthread) {
+        loop {
+            self.picked(&queue, None, sched_clock());
+            drop(queue);
+            pause();
+            self.look(shared);
+            queue = self.queue.lock_quick();
+            if let (next, Some(to)) = queue.pick_beside(&self.spares, sched_clock()) {
+                self.picked(&queue, next, sched_clock());
+                return (queue, next, to);
+            }
+        }
     }
 }
 

@@ -79,7 +79,7 @@ pub(crate) fn main(shared: &Shared, cpu: &Cpu) {
     }
     while !shared.is_over() {
         if cpu.watch.watches.load(Ordering::Relaxed) {
-            cpu.look_at_owner();
+            cpu.look_at_owner(shared);
         } else {
             cpu.watch.word.sleep();
         }
@@ -88,7 +88,7 @@ pub(crate) fn main(shared: &Shared, cpu: &Cpu) {
 
 impl Cpu {
     /// The watcher runs, so the owner does not: it is blocked, or the kernel lets everybody run in turn.
-    fn look_at_owner(&self) {
+    fn look_at_owner(&self, shared: &Shared) {
         let owner = self.owner.get();
         // SAFETY: records live as long as the runtime.
         let Some(owner) = owner.map(|owner| unsafe { owner.as_ref() }) else { return yield_to_others() };
@@ -113,7 +113,8 @@ impl Cpu {
         }
         self.watch.seen.store(seen, Ordering::Relaxed);
         self.watch.reported.store(true, Ordering::Release);
-        match self.spares.first() {
+        // Without a spare, a thread whose task is ready: see `blocked.rs`.
+        match self.spares.first().or_else(|| shared.kthreads.all.iter().find(|kthread| kthread.waits_with_task())) {
             Some(rescuer) => rescuer.poke(),
             None => pause(),
         }

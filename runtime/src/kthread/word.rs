@@ -18,40 +18,47 @@ impl Word {
     /// Ends the sleep, or the next one.
     pub(crate) fn wake(&self) {
         if self.0.swap(WOKEN, Ordering::AcqRel) == SLEEPING {
-            futex(&self.0, libc::FUTEX_WAKE, 1);
+            futex(&self.0, libc::FUTEX_WAKE, 1, None);
         }
     }
 
     /// Sleeps until it is woken. By one thread only.
     pub(crate) fn sleep(&self) {
-        loop {
-            if self.0.compare_exchange(WOKEN, EMPTY, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
-                return;
-            }
-            let _ = self.0.compare_exchange(EMPTY, SLEEPING, Ordering::AcqRel, Ordering::Relaxed);
-            futex(&self.0, libc::FUTEX_WAIT, SLEEPING);
+        while !self.sleep_once(None) {}
+    }
+
+    /// Sleeps until it is woken, or for a time; true if it was woken. By one thread only.
+    #[cfg(not(loom))]
+    pub(crate) fn sleep_for(&self, time: std::time::Duration) -> bool {
+        let time = libc::timespec { tv_sec: time.as_secs() as libc::time_t, tv_nsec: time.subsec_nanos().into() };
+        self.sleep_once(Some(&time)) || self.is_woken()
+    }
+
+    fn is_woken(&self) -> bool {
+        self.0.compare_exchange(WOKEN, EMPTY, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+    }
+
+    fn sleep_once(&self, time: Option<&libc::timespec>) -> bool {
+        if self.is_woken() {
+            return true;
         }
+        let _ = self.0.compare_exchange(EMPTY, SLEEPING, Ordering::AcqRel, Ordering::Relaxed);
+        futex(&self.0, libc::FUTEX_WAIT, SLEEPING, time);
+        false
     }
 }
 
 /// Errors need no answer: the word says whether to go on.
 #[cfg(not(loom))]
-fn futex(word: &AtomicU32, operation: libc::c_int, value: u32) {
-    // SAFETY: a word that exists; no time, no second word.
-    unsafe {
-        libc::syscall(
-            libc::SYS_futex,
-            word.as_ptr(),
-            operation | libc::FUTEX_PRIVATE_FLAG,
-            value,
-            std::ptr::null::<libc::timespec>(),
-        )
-    };
+fn futex(word: &AtomicU32, operation: libc::c_int, value: u32, time: Option<&libc::timespec>) {
+    let time = time.map_or(std::ptr::null(), |time| &raw const *time);
+    // SAFETY: a word that exists; a time that is read, or none; no second word.
+    unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), operation | libc::FUTEX_PRIVATE_FLAG, value, time) };
 }
 
 /// In models a sleeper spins, so that loom sees a wake-up that is lost as a loop without end.
 #[cfg(loom)]
-fn futex(_: &AtomicU32, operation: libc::c_int, _: u32) {
+fn futex(_: &AtomicU32, operation: libc::c_int, _: u32, _: Option<&libc::timespec>) {
     if operation == libc::FUTEX_WAIT {
         loom::thread::yield_now();
     }

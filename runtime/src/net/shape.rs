@@ -71,7 +71,7 @@ macro_rules! time {
             /// # Errors
             /// `InvalidInput` for a timeout of 0.
             pub fn set_read_timeout(&self, timeout: Option<std::time::Duration>) -> std::io::Result<()> {
-                self.0.set_timeout($crate::cpu::reactor::Direction::Read, timeout)
+                self.0.set_timeout($crate::cpu::source::Direction::Read, timeout)
             }
 
             /// How long writing may wait; then it returns `WouldBlock`. None: for ever.
@@ -79,7 +79,7 @@ macro_rules! time {
             /// # Errors
             /// `InvalidInput` for a timeout of 0.
             pub fn set_write_timeout(&self, timeout: Option<std::time::Duration>) -> std::io::Result<()> {
-                self.0.set_timeout($crate::cpu::reactor::Direction::Write, timeout)
+                self.0.set_timeout($crate::cpu::source::Direction::Write, timeout)
             }
 
             /// See [`set_read_timeout`](Self::set_read_timeout).
@@ -87,7 +87,7 @@ macro_rules! time {
             /// # Errors
             /// None today; the result is there for the likeness with std.
             pub fn read_timeout(&self) -> std::io::Result<Option<std::time::Duration>> {
-                Ok(self.0.timeout($crate::cpu::reactor::Direction::Read))
+                Ok(self.0.timeout($crate::cpu::source::Direction::Read))
             }
 
             /// See [`set_write_timeout`](Self::set_write_timeout).
@@ -95,7 +95,7 @@ macro_rules! time {
             /// # Errors
             /// None today; the result is there for the likeness with std.
             pub fn write_timeout(&self) -> std::io::Result<Option<std::time::Duration>> {
-                Ok(self.0.timeout($crate::cpu::reactor::Direction::Write))
+                Ok(self.0.timeout($crate::cpu::source::Direction::Write))
             }
         }
     };

@@ -1,6 +1,6 @@
 //! What all sockets are inside: the descriptor, its registration, its timeouts, and how an operation is tried and waited for.
 
-use crate::cpu::reactor::{Direction, Source};
+use crate::cpu::source::{Direction, SourceRef};
 use crate::cpu::{current_task, get_cpu};
 use crate::park::{checkpoint, deadline_after};
 use crate::runtime::{Runtime, Shared};
@@ -29,7 +29,7 @@ struct Inner<S> {
 struct Registered {
     shared: Arc<Shared>,
     cpu: usize,
-    source: Arc<Source>,
+    source: SourceRef,
     key: usize,
     descriptor: RawFd,
 }

@@ -3,7 +3,7 @@
 use super::addr::{ToSocketAddrs, each_addr};
 use super::shape::{share, stream, time};
 use super::socket::{Socket, no_time_at_all};
-use crate::cpu::reactor::Direction;
+use crate::cpu::source::Direction;
 use crate::park::deadline_after;
 use std::io::{self, ErrorKind};
 use std::net::{self, Shutdown, SocketAddr};

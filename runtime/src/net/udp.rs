@@ -3,7 +3,7 @@
 use super::addr::{ToSocketAddrs, each_addr};
 use super::shape::{share, time};
 use super::socket::Socket;
-use crate::cpu::reactor::Direction;
+use crate::cpu::source::Direction;
 use std::io::{self, ErrorKind};
 use std::net::{self, Ipv4Addr, Ipv6Addr, SocketAddr};
 

@@ -8,7 +8,7 @@
 use super::shape::{share, stream, time};
 use super::socket::Socket;
 use crate::blocking::unblock;
-use crate::cpu::reactor::Direction;
+use crate::cpu::source::Direction;
 use std::io::{self, ErrorKind};
 use std::net::Shutdown;
 use std::os::unix::net::{self, SocketAddr};

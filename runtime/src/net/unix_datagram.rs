@@ -7,7 +7,7 @@
 
 use super::shape::{share, time};
 use super::socket::Socket;
-use crate::cpu::reactor::Direction;
+use crate::cpu::source::Direction;
 use crate::time::sleep;
 use std::io::{self, ErrorKind};
 use std::net::Shutdown;
