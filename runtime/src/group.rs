@@ -3,7 +3,7 @@
 use crate::runtime::{Runtime, Shared};
 use crate::sched::{self, Bandwidth, Shares};
 use std::fmt;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 /// Tasks that share CPU time as one: against other groups and tasks by weight, and if wanted no more than a quota in each period. Tasks are put
 /// in by [`Builder::group`](crate::Builder::group). Groups nest. Clones are the same group; it goes with the last of them and of its tasks.
@@ -36,23 +36,19 @@ impl Group {
     /// A group beside the tasks that are in none.
     pub fn new(runtime: &Runtime, name: &str, shares: Shares) -> Group {
         let cpus = runtime.shared().cpus.len() as u32;
-        Group {
-            inner: sched::group::Group::new(None, shares, None, cpus),
-            name: name.into(),
-            shared: Arc::downgrade(runtime.shared()),
-            cpus,
-        }
+        let inner = sched::group::Group::new(None, shares, None, cpus);
+        runtime.shared().groups.add(&inner);
+        Group { inner, name: name.into(), shared: Arc::downgrade(runtime.shared()), cpus }
     }
 
     /// A group within this one: it shares with this one's tasks and other groups.
     #[must_use]
     pub fn child(&self, name: &str, shares: Shares) -> Group {
-        Group {
-            inner: sched::group::Group::new(Some(Arc::clone(&self.inner)), shares, None, self.cpus),
-            name: name.into(),
-            shared: Weak::clone(&self.shared),
-            cpus: self.cpus,
+        let inner = sched::group::Group::new(Some(Arc::clone(&self.inner)), shares, None, self.cpus);
+        if let Some(shared) = self.shared.upgrade() {
+            shared.groups.add(&inner);
         }
+        Group { inner, name: name.into(), shared: Weak::clone(&self.shared), cpus: self.cpus }
     }
 
     /// What it was called.
@@ -72,6 +68,29 @@ impl Group {
 
     pub(crate) fn is_of(&self, shared: &Shared) -> bool {
         std::ptr::eq(self.shared.as_ptr(), shared)
+    }
+}
+
+/// The groups of a runtime. It keeps them, so that the scheduler, which lets go of a task's group at the task's end, is never the last to do so: it gives
+/// nothing back to the program's allocator.
+#[derive(Debug, Default)]
+pub(crate) struct Groups(Mutex<Kept>);
+
+#[derive(Debug, Default)]
+struct Kept {
+    groups: Vec<Arc<sched::group::Group>>,
+    /// When those that nobody else has are let go next.
+    prune_at: usize,
+}
+
+impl Groups {
+    fn add(&self, group: &Arc<sched::group::Group>) {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.groups.push(Arc::clone(group));
+        if kept.groups.len() > kept.prune_at {
+            kept.groups.retain(|group| Arc::strong_count(group) > 1);
+            kept.prune_at = (2 * kept.groups.len()).max(16);
+        }
     }
 }
 

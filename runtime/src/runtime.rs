@@ -9,6 +9,7 @@ use crate::atomic::{Arc, AtomicBool, AtomicUsize, Ordering};
 use crate::clock;
 use crate::cpu::{Cpu, worker};
 use crate::error::BuildError;
+use crate::group::Groups;
 use crate::kthread::{self, kthreadd::Kthreads};
 use crate::sched::balance::{Distance, Distances};
 use crate::sched::{RunQueue, Tunables};
@@ -46,6 +47,7 @@ pub(crate) struct Shared {
     /// Tasks are preempted, and cpus taken from blocked threads.
     pub(crate) preempts: bool,
     pub(crate) kthreads: Kthreads,
+    pub(crate) groups: Groups,
     /// Cpus that look for work or sleep.
     pub(crate) sleepers: AtomicUsize,
     /// Tasks that have not ended.
@@ -461,6 +463,7 @@ impl RuntimeBuilder {
             migrating: self.migrating,
             preempts,
             kthreads: Kthreads::new(kernel_threads, self.signal),
+            groups: Groups::default(),
             stack_size: self.stack_size,
             sleepers: AtomicUsize::new(0),
             live: AtomicUsize::new(0),
