@@ -65,6 +65,23 @@ pub(crate) fn park(deadline: Option<Instant>) {
     }
 }
 
+/// Before a wait that may be over soon: lets others of this cpu run, or spins for some microseconds if somebody runs elsewhere. True if `over` says so; then
+/// nobody needs to be woken, which costs more than all this.
+///
+/// # Panics
+/// Unwinds in a cancelled task.
+#[inline]
+pub(crate) fn linger(over: impl Fn() -> bool) -> bool {
+    #[cfg(not(loom))]
+    return crate::cpu::suspend::linger(over);
+    // In models nothing is gained by looking twice.
+    #[cfg(loom)]
+    {
+        let _ = over;
+        false
+    }
+}
+
 /// Lets other tasks of this cpu run, if it is their turn.
 ///
 /// # Panics

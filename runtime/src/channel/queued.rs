@@ -20,7 +20,7 @@
 
 use super::storage::Storage;
 use crate::atomic::{Ordering, fence};
-use crate::park::{checkpoint, has_passed};
+use crate::park::{checkpoint, has_passed, linger};
 use crate::sync::wait_queue::{Wait, WaitQueue, Waiter, Wake};
 use std::marker::PhantomData;
 use std::sync::mpsc::{RecvTimeoutError, TryRecvError, TrySendError};
@@ -115,6 +115,7 @@ impl<T, S: Storage<T>> Queued<T, S> {
     #[cold]
     #[inline(never)]
     fn send_slow(&self, mut value: T, deadline: Option<Instant>) -> Result<(), TrySendError<T>> {
+        linger(|| !self.storage.is_full() || self.receivers_gone());
         loop {
             checkpoint();
             value = match self.try_send(value) {
@@ -130,6 +131,7 @@ impl<T, S: Storage<T>> Queued<T, S> {
     #[cold]
     #[inline(never)]
     fn recv_slow(&self, deadline: Option<Instant>) -> Result<T, RecvTimeoutError> {
+        linger(|| !self.storage.is_empty() || self.senders_gone());
         loop {
             checkpoint();
             match self.try_recv() {

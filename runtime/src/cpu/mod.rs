@@ -58,6 +58,8 @@ pub(crate) struct Cpu {
     pub(crate) watch: Watch,
     /// Tasks are preempted.
     pub(crate) preempts: bool,
+    /// Nanoseconds for which a task goes on after it woke one that comes before it.
+    pub(crate) patience: u64,
     /// Somebody better than the running task is in the queue.
     pub(crate) need_resched: AtomicBool,
     /// What its tasks weigh together; likewise.
@@ -185,6 +187,7 @@ impl Cpu {
         Ok(Cpu {
             index,
             processor,
+            patience: rq.tunables().wakeup_granularity,
             queue: Spin::new(Queue::new(rq)),
             movable: AtomicU32::new(0),
             queued: AtomicU32::new(0),

@@ -7,7 +7,7 @@ use crate::atomic::Ordering;
 use crate::clock::{monotonic, sched_clock};
 use crate::kthread::hand_over::put_cpu;
 use crate::kthread::stay::stay;
-use crate::kthread::this_kthread;
+use crate::kthread::{Kthread, this_kthread};
 use crate::task::task::{Leave, Resumer, TaskStruct};
 use std::ptr::NonNull;
 use std::time::Instant;
@@ -77,6 +77,51 @@ fn look_at_the_clock() {
     if over {
         yield_now();
     }
+}
+
+/// Times that a task lets others of its cpu run before it waits: one of them is who ends the wait, perhaps.
+const TURNS: u32 = 4;
+
+/// Nanoseconds for which a task looks whether its wait is over while other cpus run: what waking it from there would cost.
+const LINGER_NS: u64 = 5_000;
+
+/// See `park::linger`.
+pub(crate) fn linger(over: impl Fn() -> bool) -> bool {
+    let Some(task) = current_task() else { return look(over, || ()) };
+    // SAFETY: a runtime lives as long as its tasks.
+    let shared = unsafe { task.shared().as_ref() };
+    // Hints, both: the cpu may be another's.
+    let others = || this_kthread().and_then(Kthread::cpu).is_some_and(|cpu| cpu.queued.load(Ordering::Relaxed) != 0);
+    for _ in 0..TURNS {
+        if !others() {
+            break;
+        }
+        yield_now();
+        if over() {
+            return true;
+        }
+    }
+    let somebody_runs = shared.sleepers.load(Ordering::Relaxed) + 1 < shared.cpus.len();
+    let meanwhile = || {
+        if others() {
+            yield_now();
+        }
+    };
+    somebody_runs && look(over, meanwhile)
+}
+
+fn look(over: impl Fn() -> bool, meanwhile: impl Fn()) -> bool {
+    let until = sched_clock() + LINGER_NS;
+    while sched_clock() < until {
+        meanwhile();
+        for _ in 0..8 {
+            std::hint::spin_loop();
+        }
+        if over() {
+            return true;
+        }
+    }
+    false
 }
 
 /// Waits for a wake-up or the deadline. Called on a task's stack.

@@ -6,7 +6,7 @@ use super::{Cpu, count, get_cpu};
 use crate::atomic::{Ordering, fence};
 use crate::clock::sched_clock;
 use crate::runtime::Shared;
-use crate::sched::Enqueue;
+use crate::sched::{Class, Enqueue};
 use crate::task::task::TaskStruct;
 
 impl TaskStruct {
@@ -55,19 +55,24 @@ pub(crate) unsafe fn enqueue(task: &TaskStruct, why: Enqueue) {
     }
     let now = sched_clock();
     task.stats.ready_since.store(now, Ordering::Relaxed);
-    let preempt;
+    let (preempt, at_once);
     {
         let mut queue = target.queue.lock();
+        at_once = matches!(task.entity.class(), Class::Fifo(_) | Class::RoundRobin(_));
         // SAFETY: by this function's contract.
         preempt = unsafe { queue.enqueue(shared, task, why, now) };
         target.note(&queue);
-        target.kick(&queue, preempt, now);
+        target.kick(&queue, preempt, at_once, now);
     }
     if let Some(here) = here {
         count(if why == Enqueue::New { &here.stats.spawned } else { &here.stats.wakeups }, 1);
     }
     if preempt {
-        target.need_resched.store(true, Ordering::Relaxed);
+        match here.filter(|here| here.index == target.index && !at_once) {
+            // Who wakes somebody goes on for a while: else each message of a channel would be a switch.
+            Some(here) => here.own.look.set(here.own.look.get().min(now + here.patience)),
+            None => target.need_resched.store(true, Ordering::Relaxed),
+        }
     }
     if idle.is_some() {
         target.reactor.notify();

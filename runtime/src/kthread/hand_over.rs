@@ -98,7 +98,7 @@ impl Cpu {
         self.spares.push(&queue, kthread);
         if queue.has_thread(now) {
             self.note(&queue);
-            self.kick(&queue, false, now);
+            self.kick(&queue, false, false, now);
         }
     }
 

@@ -158,8 +158,8 @@ impl Cpu {
         }
     }
 
-    /// Somebody was queued here, who comes before the running task if `preempt` says so. Under the queue's lock.
-    pub(crate) fn kick(&self, queue: &Queue, preempt: bool, now: u64) {
+    /// Somebody was queued here, who comes before the running task if `preempt` says so, even if that has just woken it if `at_once`. Under the queue's lock.
+    pub(crate) fn kick(&self, queue: &Queue, preempt: bool, at_once: bool, now: u64) {
         if !self.preempts || self.sleep.is_asleep() {
             return;
         }
@@ -169,7 +169,7 @@ impl Cpu {
         match (preempt, this_kthread().is_some_and(|this| std::ptr::eq(this, owner))) {
             (false, _) => self.set_tick(owner, queue, now),
             // It comes to a place where it can give way at the price of a switch, perhaps.
-            (true, true) => owner.tick.set(now + GRACE_NS, now),
+            (true, true) => owner.tick.set(now + GRACE_NS + if at_once { 0 } else { self.patience }, now),
             (true, false) => owner.tick.set(now, now),
         }
     }
