@@ -93,8 +93,9 @@ test-core:
 	$(call run_tests,fairground-allocator)
 
 test-runtime:
-	@echo 'Green threads: scheduler in virtual time and on cores, locks, channels, sockets, a short soak (3 minutes)'
+	@echo 'Green threads: scheduler in virtual time and on cores, preemption, locks, channels, sockets, a short soak (3 minutes)'
 	$(call run_tests,fairground-runtime)
+	$(CARGO) test --locked -p fairground-runtime --test sleeping_calls -- --ignored
 
 test-portable:
 	@echo 'Core and runtime once more, with the parts for processors without assembly of ours (3 minutes)'

@@ -98,6 +98,8 @@ pub enum SpawnError {
         /// Its name.
         group: Box<str>,
     },
+    /// The runtime is migrating and does not preempt, so no task can stay on a kernel thread.
+    NoOwnThread,
     /// No memory for the task.
     OutOfMemory,
 }
@@ -114,6 +116,9 @@ impl fmt::Display for SpawnError {
                     "a task of group '{group}', which another runtime made: groups are for tasks of their own runtime"
                 )
             }
+            SpawnError::NoOwnThread => f.write_str(
+                "a task with a kernel thread of its own, in a migrating runtime that was built with preempt(false): it has none to give",
+            ),
             SpawnError::OutOfMemory => f.write_str("no memory for a task"),
         }
     }

@@ -43,6 +43,7 @@ pub struct Builder {
     class: Class,
     group: Option<Group>,
     stack_size: Option<StackSize>,
+    own_thread: bool,
 }
 
 impl Builder {
@@ -93,6 +94,16 @@ impl Builder {
         self
     }
 
+    /// It stays on one kernel thread for life, as a thread of std's does, whatever it waits for: for C libraries that keep thread-locals over callbacks, and for
+    /// what must be dropped by the thread that made it. It is scheduled as all others are, but a switch to it costs microseconds, and it takes one of the
+    /// runtime's [kernel threads](crate::RuntimeBuilder::kernel_threads). Only in runtimes that preempt; without that a started task stays on its kernel
+    /// thread anyway, if the runtime is not migrating.
+    #[must_use]
+    pub fn own_thread(mut self) -> Builder {
+        self.own_thread = true;
+        self
+    }
+
     /// As [`spawn`].
     ///
     /// # Errors
@@ -138,6 +149,9 @@ impl Builder {
         if let Some(cpu) = self.cpu.filter(|cpu| *cpu >= cpus) {
             return Err(SpawnError::NoSuchCpu { cpu, cpus });
         }
+        if self.own_thread && shared.migrating && !shared.preempts {
+            return Err(SpawnError::NoOwnThread);
+        }
         let name = self.name.as_deref().and_then(Name::new);
         let (here, slot) = {
             let guard = cpu::get_cpu();
@@ -152,6 +166,7 @@ impl Builder {
             entity: Entity::new(Params { class: self.class, group: self.group.map(|group| group.inner) }),
             cpu,
             pinned: self.cpu.is_some(),
+            own_thread: self.own_thread,
             parent: cpu::current_task().map(TaskStruct::id),
             slot,
             name,

@@ -341,6 +341,37 @@ fn a_task_that_waits_while_it_unwinds_is_preempted_too() {
 }
 
 #[test]
+fn a_task_with_a_thread_of_its_own_stays_there_and_others_run() {
+    let runtime = restless(2);
+    let over = Arc::new(AtomicBool::new(false));
+    let hogs = hogs(&runtime, 3, &over);
+    let (to, from) = fairground_runtime::channel::bounded(0);
+    let tasks: Vec<_> = (0..3)
+        .map(|own: u64| {
+            let from = from.clone();
+            let stays = move || {
+                let thread = std::thread::current().id();
+                LOCAL.set(own);
+                while from.recv().is_ok() {
+                    yield_now();
+                    time::sleep(Duration::from_micros(100));
+                    assert_eq!((LOCAL.get(), std::thread::current().id()), (own, thread));
+                }
+            };
+            Builder::new().own_thread().spawn_on(&runtime, stays).expect("memory")
+        })
+        .collect();
+    drop(from);
+    runtime.run(move || (0..100).for_each(|_| to.send(()).expect("somebody receives")));
+    tasks.into_iter().for_each(|task| task.join().expect("no panic"));
+    over.store(true, Ordering::Relaxed);
+    hogs.into_iter().for_each(|hog| hog.join().expect("no panic"));
+    let without = builder(1).preempt(false).build().expect("a runtime");
+    let refused = Builder::new().own_thread().spawn_on(&without, || ()).err();
+    assert_eq!(refused, Some(fairground_runtime::SpawnError::NoOwnThread));
+}
+
+#[test]
 fn hogs_share_by_weight() {
     let runtime = runtime(1);
     let over = Arc::new(AtomicBool::new(false));

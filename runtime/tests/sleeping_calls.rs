@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 #[test]
-#[ignore = "counts interruptions, so nothing else may run beside it: make test-alone runs it"]
+#[ignore = "counts interruptions, so nothing else may run beside it: make test-runtime runs it"]
 fn sleeping_calls_are_not_interrupted() {
     // SAFETY: nothing here keeps anything of its kernel thread over a suspension point.
     let runtime = unsafe { Runtime::builder().migrating() }.workers(2).build().expect("a runtime");

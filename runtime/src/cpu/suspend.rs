@@ -26,7 +26,7 @@ unsafe fn suspend(task: &TaskStruct, resumer: NonNull<Resumer>, why: Leave) {
 /// Leaves the cpu to others. Afterwards the task may be on another kernel thread, where preemption is on.
 #[inline]
 fn leave(guard: CpuGuard<'_>, task: &TaskStruct, why: Leave) {
-    if guard.preempts && std::thread::panicking() {
+    if guard.preempts && (task.own_thread || std::thread::panicking()) {
         return stay(guard, task, why);
     }
     let Some(resumer) = guard.kthread.resumer() else { return };

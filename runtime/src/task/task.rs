@@ -67,6 +67,8 @@ pub(crate) struct TaskStruct {
     pub(crate) cpu: AtomicU32,
     /// May not leave its cpu even before it started.
     pub(crate) pinned: bool,
+    /// It stays on its kernel thread whatever it does.
+    pub(crate) own_thread: bool,
     /// It left its stack while it unwound, so it goes on where it was: that a panic is on its way is known to the kernel thread, and it
     /// would count as none elsewhere.
     pub(crate) unwinds: Cell<bool>,
@@ -149,6 +151,7 @@ pub(crate) struct New {
     pub(crate) entity: Entity,
     pub(crate) cpu: u32,
     pub(crate) pinned: bool,
+    pub(crate) own_thread: bool,
     pub(crate) slot: Slot<TaskStruct>,
     pub(crate) parent: Option<TaskId>,
     pub(crate) name: Option<Name>,
@@ -180,6 +183,7 @@ where
         refs: AtomicU32::new(2),
         cpu: AtomicU32::new(new.cpu),
         pinned: new.pinned,
+        own_thread: new.own_thread,
         unwinds: Cell::new(false),
         shielded: AtomicBool::new(false),
         bound: AtomicPtr::new(std::ptr::null_mut()),

@@ -16,7 +16,12 @@ use std::time::Duration;
 
 fn main() -> ExitCode {
     fairground_runtimes::run(|options| {
-        let runtime = Runtime::builder().workers(options.workers).build().map_err(|e| e.to_string())?;
+        let builder = match options.row {
+            // SAFETY: the tasks of this row keep nothing of their kernel threads.
+            Row::Hog => unsafe { Runtime::builder().migrating() },
+            _ => Runtime::builder(),
+        };
+        let runtime = builder.workers(options.workers).build().map_err(|e| e.to_string())?;
         row(options, &runtime)
     })
 }
