@@ -10,6 +10,7 @@
 //! | `cpu` | a core: its kernel thread, its run queue, its timers, its reactor | `sched`, `task` |
 //! | `task` | a green thread: its states, id, stack, context | - |
 //! | `sched` | who runs next: arithmetic without clocks, threads or system calls | - |
+//! | `sim` | the simulator: `sched` in virtual time | `sched`, `topology` |
 //! | `preempt` | the count that forbids switching | - |
 //! | `arch` | what differs between processors | - |
 //! | `topology` | packages, cores, siblings, capacities, nodes, quota | - |
@@ -48,6 +49,8 @@ mod runtime;
 pub mod sched;
 #[cfg(not(loom))]
 mod scope;
+#[cfg(not(loom))]
+pub mod sim;
 #[cfg(not(loom))]
 mod spawn;
 pub(crate) mod spin;

@@ -9,7 +9,6 @@ use crate::atomic::{Arc, AtomicBool, AtomicUsize, Ordering};
 use crate::clock;
 use crate::cpu::{Cpu, worker};
 use crate::error::BuildError;
-use crate::sched::balance::{Distance, Distances};
 use crate::sched::{RunQueue, Tunables};
 use crate::spawn::Builder;
 use crate::task::id::{Idr, TaskId};
@@ -17,7 +16,7 @@ use crate::task::join::JoinHandle;
 use crate::task::overflow;
 use crate::task::stack::{StackCache, StackSize};
 use crate::task::task::{TaskRef, TaskStruct};
-use crate::topology::{CpuId, Topology};
+use crate::topology::{Near, Topology};
 use std::num::NonZeroUsize;
 use std::ptr::NonNull;
 use std::sync::{Condvar, Mutex, OnceLock, PoisonError, Weak};
@@ -51,37 +50,6 @@ pub(crate) struct Shared {
 impl std::panic::RefUnwindSafe for Shared {}
 impl std::panic::RefUnwindSafe for Runtime {}
 impl std::panic::UnwindSafe for Runtime {}
-
-/// How far cpus are apart, by their processors' places in the machine.
-pub(crate) struct Near {
-    cpus: usize,
-    distances: Box<[Distance]>,
-}
-
-impl Near {
-    fn new(topology: &Topology, places: &[CpuId]) -> Near {
-        let distance = |a: CpuId, b: CpuId| {
-            if a == b {
-                return Distance::Same;
-            }
-            let node = |id| topology.cpu(id).map(|cpu| cpu.node);
-            match () {
-                () if topology.are_siblings(a, b) => Distance::Sibling,
-                () if topology.share_cache(a, b) => Distance::Cache,
-                () if node(a) == node(b) => Distance::Node,
-                () => Distance::Far,
-            }
-        };
-        let distances = places.iter().flat_map(|a| places.iter().map(move |b| distance(*a, *b))).collect();
-        Near { cpus: places.len(), distances }
-    }
-}
-
-impl Distances for Near {
-    fn distance(&self, a: usize, b: usize) -> Distance {
-        self.distances[a * self.cpus + b]
-    }
-}
 
 impl Shared {
     /// A handle to it, for what may outlive the tasks; None at its end.
@@ -401,7 +369,7 @@ impl RuntimeBuilder {
             this: Weak::clone(this),
             cpus,
             registry,
-            near: Near::new(&topology, &places),
+            near: topology.near(&places),
             migrating: self.migrating,
             stack_size: self.stack_size,
             sleepers: AtomicUsize::new(0),

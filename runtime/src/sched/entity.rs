@@ -160,6 +160,11 @@ impl Entity {
         self.weight.get().raw() >> Weight::SHIFT
     }
 
+    /// Its virtual run time in nanoseconds, counted from where queues begin.
+    pub(crate) fn vruntime_ns(&self) -> i64 {
+        self.vruntime.get().since(VRuntime::START)
+    }
+
     /// Nanoseconds it ran, up to the last look of its run queue.
     pub(crate) fn sum_exec_runtime(&self) -> u64 {
         self.sum_exec_runtime.get()
