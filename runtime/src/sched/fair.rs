@@ -55,6 +55,7 @@ impl FairQueue {
         }
     }
 
+    #[cfg(test)]
     pub(super) fn min_vruntime(&self) -> VRuntime {
         self.min_vruntime
     }

@@ -199,6 +199,7 @@ impl Group {
     }
 
     /// What waits and runs in it on all cpus, in the inner unit of weights.
+    #[cfg(test)]
     pub(crate) fn load(&self) -> u64 {
         self.pool.load.load(Ordering::Relaxed)
     }

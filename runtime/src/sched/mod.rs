@@ -14,9 +14,6 @@
 //! Times are nanoseconds of the scheduler's clock and are handed in. A run queue and what is on it belong to the holder of the
 //! run queue's lock, which is not here.
 
-// Some of it is for parts of the runtime still to come: forced preemption, the simulator.
-#![cfg_attr(not(test), allow(dead_code))]
-
 pub(crate) mod balance;
 pub(crate) mod entity;
 mod fair;
@@ -34,7 +31,6 @@ mod virtual_time;
 pub(crate) mod weight;
 
 pub use entity::Class;
-#[cfg_attr(not(test), allow(unused_imports))]
 pub(crate) use entity::{Entity, EntityRef, Params};
 pub use group::{Bandwidth, GroupError, Shares};
 pub(crate) use rq::{Enqueue, Leaving, RunQueue};

@@ -124,7 +124,7 @@ proptest! {
                     prop_assert!(running.is_none_or(|i| here[i]));
                 }
                 Step::SetNice(i, nice) => {
-                    rq.set_nice(of(i), Nice::new(nice).unwrap(), now);
+                    rq.set_class(of(i), Class::Fair(Nice::new(nice).unwrap()), now);
                 }
                 Step::SetGroup(i, group) => {
                     rq.set_group(of(i), groups[group].clone(), now);

@@ -268,13 +268,13 @@ fn a_tasks_nice_value_class_and_group_can_change_while_it_waits_and_while_it_run
     machine.run_until(S);
     for task in tasks {
         let before = (machine.ran(tasks[0]), machine.ran(tasks[1]));
-        machine.change(task, |rq, entity, now| rq.set_nice(entity, nice(5), now));
+        machine.change(task, |rq, entity, now| rq.set_class(entity, Class::Fair(nice(5)), now));
         let start = machine.now;
         machine.run_until(start + 2 * S);
         let got = (machine.ran(tasks[0]) - before.0, machine.ran(tasks[1]) - before.1);
         let (light, other) = if task == tasks[0] { got } else { (got.1, got.0) };
         near(light as f64 / other as f64, 335.0 / 1024.0, 2.0, "after set_nice");
-        machine.change(task, |rq, entity, now| rq.set_nice(entity, nice(0), now));
+        machine.change(task, |rq, entity, now| rq.set_class(entity, Class::Fair(nice(0)), now));
     }
     // A group of weight 512 around the first: a third for it.
     let small = group(None, 512, 1);

@@ -1,0 +1,129 @@
+//! For how long: the running entity's slice, and who that comes may interrupt it.
+
+use super::{RunQueue, entity_of};
+use crate::sched::entity::{Class, EntityRef};
+use crate::sched::fair::{FairQueue, wakeup_preempts};
+use crate::sched::group::GroupCpu;
+use crate::sched::rt::priority;
+
+impl RunQueue {
+    /// When the running entity's slice is over if nobody else comes; when somebody comes it may become earlier, but is at most
+    /// one slice away even if nobody waits (so that asking again then is enough). `u64::MAX` for the FIFO class.
+    #[inline]
+    pub(crate) fn slice_end(&self) -> u64 {
+        let Some(curr) = self.curr else { return u64::MAX };
+        match curr.class.get() {
+            Class::Fifo(_) => u64::MAX,
+            Class::RoundRobin(_) | Class::Idle => {
+                curr.exec_start.get().saturating_add(self.tunables.rr_slice.saturating_sub(used(curr)))
+            }
+            Class::Fair(_) => {
+                let mut left = self.fair_left(&self.fair);
+                let mut at = curr.parent.get();
+                while let Some(group) = at {
+                    // SAFETY: the running task's group; this borrows the run queue, so nobody changes its parts.
+                    let (part, queue) = unsafe { (group.as_ref(), &*GroupCpu::queue(group)) };
+                    left = left.min(self.fair_left(queue)).min(part.budget_left());
+                    at = part.entity.parent.get();
+                }
+                curr.exec_start.get().saturating_add(left)
+            }
+        }
+    }
+
+    #[inline]
+    fn fair_left(&self, queue: &FairQueue) -> u64 {
+        queue.curr.map_or(u64::MAX, |curr| queue.slice(curr, &self.tunables).saturating_sub(used(curr)))
+    }
+
+    pub(super) fn turn_is_over(&self, curr: EntityRef) -> bool {
+        used(curr) >= self.tunables.rr_slice
+    }
+
+    /// The time has come to look: true if the running entity should give way. If not, `slice_end` is in the future again.
+    pub(crate) fn tick(&mut self, now: u64) -> bool {
+        self.update_curr(now);
+        let Some(curr) = self.curr else { return false };
+        match curr.class.get() {
+            Class::Fifo(own) => self.rt.highest() > own.get(),
+            Class::RoundRobin(own) => {
+                let over = self.turn_is_over(curr);
+                if over && self.rt.highest() < own.get() {
+                    self.go_on(curr);
+                }
+                self.rt.highest() >= own.get() + u32::from(!over)
+            }
+            Class::Idle => {
+                let over = self.turn_is_over(curr);
+                if over && self.idle.nr_queued == 0 {
+                    self.go_on(curr);
+                }
+                self.nr_queued() > self.idle.nr_queued || over && self.idle.nr_queued != 0
+            }
+            Class::Fair(_) => {
+                if self.rt.nr_queued != 0 {
+                    return true;
+                }
+                let tunables = self.tunables;
+                let mut give_way = false;
+                let mut at = curr.parent.get();
+                loop {
+                    give_way |= self.queue(at).tick(&tunables);
+                    let Some(group) = at else { break };
+                    // SAFETY: the running task's group.
+                    let part = unsafe { group.as_ref() };
+                    give_way |= !part.has_budget(now, tunables.bandwidth_slice);
+                    self.refresh_weight(group);
+                    at = part.entity.parent.get();
+                }
+                give_way
+            }
+        }
+    }
+
+    /// An entity that came should run before the running one.
+    pub(super) fn preempts(&self, entity: EntityRef) -> bool {
+        let Some(curr) = self.curr else { return false };
+        match (entity.class.get(), curr.class.get()) {
+            (Class::Fair(_), Class::Fair(_)) => self.preempts_fair(entity, curr),
+            (Class::Fair(_), Class::Idle) => true,
+            (Class::Fair(_) | Class::Idle, _) => false,
+            (came, runs) => priority(came) > priority(runs),
+        }
+    }
+
+    /// Compares them, or the groups they are in, where they meet in one queue.
+    fn preempts_fair(&self, entity: EntityRef, curr: EntityRef) -> bool {
+        let (mut entity, mut curr) = (entity, curr);
+        let (mut depth, mut curr_depth) = (depth(entity), depth(curr));
+        while entity.parent.get() != curr.parent.get() {
+            if depth >= curr_depth
+                && let Some(group) = entity.parent.get()
+            {
+                (entity, depth) = (entity_of(group), depth - 1);
+            }
+            if curr_depth > depth
+                && let Some(group) = curr.parent.get()
+            {
+                (curr, curr_depth) = (entity_of(group), curr_depth - 1);
+            }
+        }
+        entity != curr && wakeup_preempts(entity, curr, &self.tunables)
+    }
+}
+
+fn depth(entity: EntityRef) -> u32 {
+    let mut depth = 0;
+    let mut at = entity.parent.get();
+    while let Some(group) = at {
+        depth += 1;
+        at = entity_of(group).parent.get();
+    }
+    depth
+}
+
+/// Of its slice.
+#[inline]
+fn used(curr: EntityRef) -> u64 {
+    curr.sum_exec_runtime.get().wrapping_sub(curr.prev_sum_exec_runtime.get())
+}
