@@ -1,6 +1,7 @@
 //! Groups of tasks: a weight and a quota together, whatever their number.
 
 use crate::runtime::{Runtime, Shared};
+use crate::sched::policy::PolicyRef;
 use crate::sched::{self, Bandwidth, Shares};
 use std::fmt;
 use std::sync::{Arc, Weak};
@@ -30,17 +31,20 @@ pub struct Group {
     /// Whose cpus its parts belong to.
     shared: Weak<Shared>,
     cpus: u32,
+    policy: PolicyRef,
 }
 
 impl Group {
     /// A group beside the tasks that are in none.
     pub fn new(runtime: &Runtime, name: &str, shares: Shares) -> Group {
         let cpus = runtime.shared().cpus.len() as u32;
+        let policy = runtime.shared().policy.clone();
         Group {
-            inner: sched::group::Group::new(None, shares, None, cpus),
+            inner: sched::group::Group::new(None, shares, None, cpus, &policy),
             name: name.into(),
             shared: Arc::downgrade(runtime.shared()),
             cpus,
+            policy,
         }
     }
 
@@ -48,10 +52,11 @@ impl Group {
     #[must_use]
     pub fn child(&self, name: &str, shares: Shares) -> Group {
         Group {
-            inner: sched::group::Group::new(Some(Arc::clone(&self.inner)), shares, None, self.cpus),
+            inner: sched::group::Group::new(Some(Arc::clone(&self.inner)), shares, None, self.cpus, &self.policy),
             name: name.into(),
             shared: Weak::clone(&self.shared),
             cpus: self.cpus,
+            policy: self.policy.clone(),
         }
     }
 

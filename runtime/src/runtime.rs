@@ -9,6 +9,7 @@ use crate::atomic::{Arc, AtomicBool, AtomicUsize, Ordering};
 use crate::clock;
 use crate::cpu::{Cpu, worker};
 use crate::error::BuildError;
+use crate::sched::policy::PolicyRef;
 use crate::sched::{RunQueue, Tunables};
 use crate::spawn::Builder;
 use crate::task::id::{Idr, TaskId};
@@ -32,6 +33,7 @@ pub(crate) struct Shared {
     pub(crate) registry: Idr<TaskStruct>,
     /// How far the cpus are apart.
     pub(crate) near: Near,
+    pub(crate) policy: PolicyRef,
     /// Started tasks may move to other cpus.
     pub(crate) migrating: bool,
     pub(crate) stack_size: StackSize,
@@ -284,6 +286,7 @@ pub struct RuntimeBuilder {
     workers: Option<usize>,
     stack_size: StackSize,
     tunables: Tunables,
+    policy: PolicyRef,
     migrating: bool,
     pin: bool,
 }
@@ -294,6 +297,7 @@ impl RuntimeBuilder {
             workers: None,
             stack_size: StackSize::default(),
             tunables: Tunables::default(),
+            policy: PolicyRef::default(),
             migrating: false,
             pin: true,
         }
@@ -310,6 +314,22 @@ impl RuntimeBuilder {
     #[must_use]
     pub fn stack_size(mut self, size: StackSize) -> RuntimeBuilder {
         self.stack_size = size;
+        self
+    }
+
+    /// Who of the tasks with nice values runs next; without this, CFS. See [`sched::policy`](crate::sched::policy).
+    ///
+    /// # Examples
+    /// ```
+    /// use fairground_runtime::Runtime;
+    ///
+    /// let runtime = Runtime::builder().workers(1).policy("eevdf".parse()?).build()?;
+    /// assert_eq!(runtime.run(|| 7), 7);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn policy(mut self, policy: PolicyRef) -> RuntimeBuilder {
+        self.policy = policy;
         self
     }
 
@@ -360,7 +380,7 @@ impl RuntimeBuilder {
         let cpus = (0..workers)
             .map(|index| {
                 let stacks = StackCache::new(self.stack_size).map_err(BuildError::Stacks)?;
-                let rq = RunQueue::new(index as u32, self.tunables);
+                let rq = RunQueue::new(index as u32, self.tunables, self.policy.clone());
                 let processor = places.get(index).copied().filter(|_| self.pin && workers <= topology.cpus().len());
                 Cpu::new(index as u32, processor, rq, stacks, registry.range()).map_err(BuildError::System)
             })
@@ -370,6 +390,7 @@ impl RuntimeBuilder {
             cpus,
             registry,
             near: topology.near(&places),
+            policy: self.policy.clone(),
             migrating: self.migrating,
             stack_size: self.stack_size,
             sleepers: AtomicUsize::new(0),

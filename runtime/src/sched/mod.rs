@@ -8,6 +8,7 @@
 //! | `group` | tasks that share a weight and a quota |
 //! | `entity` | what is queued; the contract of the pointers |
 //! | `timeline` | the order of the fair class |
+//! | `policy` | who of them is next: CFS and others |
 //! | `weight` | nice values |
 //! | `balance` | who should run where |
 //!
@@ -21,6 +22,7 @@ pub(crate) mod group;
 mod idle;
 #[cfg(all(test, not(loom)))]
 mod model;
+pub mod policy;
 pub(crate) mod rq;
 pub(crate) mod rt;
 #[cfg(all(test, not(loom)))]

@@ -1,6 +1,7 @@
 //! The classes on a machine in virtual time: what each task gets.
 
 use super::group::{Bandwidth, Group, Shares};
+use super::policy::PolicyRef;
 use super::virtual_time::{MS, Machine, S, Then, US, hog, yielding_every};
 use super::*;
 use std::sync::Arc;
@@ -16,14 +17,14 @@ fn nice(nice: i32) -> Nice {
 }
 
 fn group(parent: Option<&Arc<Group>>, shares: u32, cpus: usize) -> Arc<Group> {
-    Group::new(parent.cloned(), Shares::new(shares).unwrap(), None, cpus as u32)
+    Group::new(parent.cloned(), Shares::new(shares).unwrap(), None, cpus as u32, &PolicyRef::default())
 }
 
 /// Of the weight of one task on each cpu.
 fn limited(parent: Option<&Arc<Group>>, quota: u64, period: u64, cpus: usize) -> Arc<Group> {
     let shares = Shares::new(1024 * cpus as u32).unwrap();
     let bandwidth = Bandwidth::new(Duration::from_nanos(quota), Duration::from_nanos(period)).unwrap();
-    Group::new(parent.cloned(), shares, Some(bandwidth), cpus as u32)
+    Group::new(parent.cloned(), shares, Some(bandwidth), cpus as u32, &PolicyRef::default())
 }
 
 fn within(group: &Arc<Group>) -> Params {

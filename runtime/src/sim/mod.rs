@@ -73,6 +73,7 @@ pub use report::{Kind, Percentiles, Report};
 pub use workload::Workload;
 
 use crate::sched::group::Group;
+use crate::sched::policy::PolicyRef;
 use crate::sched::{Class, Entity, Params, RunQueue, Tunables};
 use crate::topology::Topology;
 use lanes::Lanes;
@@ -84,7 +85,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 use tally::{Tally, percentiles};
-use task::SimTask;
+use task::{SimTask, State};
 use workload::TaskSpec;
 
 /// Between looks at what each should have got: half a slice.
@@ -95,6 +96,7 @@ const SAMPLE_NS: u64 = 500_000;
 pub struct Simulation<'a> {
     workload: &'a Workload,
     topology: &'a Topology,
+    policy: PolicyRef,
     tunables: Tunables,
     seed: u64,
     duration: Duration,
@@ -108,12 +110,20 @@ impl<'a> Simulation<'a> {
         Simulation {
             workload,
             topology,
+            policy: PolicyRef::default(),
             tunables: Tunables::default(),
             seed: 1,
             duration: workload.duration(),
             migrating: true,
             window: Duration::ZERO..Duration::ZERO,
         }
+    }
+
+    /// Who of the tasks with nice values runs next; without this, CFS.
+    #[must_use]
+    pub fn policy(mut self, policy: PolicyRef) -> Simulation<'a> {
+        self.policy = policy;
+        self
     }
 
     /// Of the random numbers; without this, 1.
@@ -179,7 +189,7 @@ impl<'a> Simulation<'a> {
         let mut groups = Vec::<Arc<Group>>::new();
         for spec in &self.workload.groups {
             let parent = spec.parent.map(|parent| Arc::clone(&groups[parent]));
-            groups.push(Group::new(parent, spec.shares, spec.bandwidth, cpus as u32));
+            groups.push(Group::new(parent, spec.shares, spec.bandwidth, cpus as u32, &self.policy));
         }
         let mut tasks = Vec::with_capacity(count);
         let mut entities = Vec::with_capacity(count);
@@ -209,7 +219,7 @@ impl<'a> Simulation<'a> {
             }
         }
         let queue = |(index, cpu): (usize, &crate::topology::Cpu)| {
-            (RunQueue::new(index as u32, self.tunables), u64::from(cpu.capacity.get()))
+            (RunQueue::new(index as u32, self.tunables, self.policy.clone()), u64::from(cpu.capacity.get()))
         };
         let queues = self.topology.cpus().iter().enumerate().map(queue).collect();
         let places: Vec<_> = self.topology.cpus().iter().map(|cpu| cpu.id).collect();
@@ -247,6 +257,9 @@ impl<'a> Simulation<'a> {
     fn report(&self, machine: Machine) -> Report {
         let Machine { mut tally, tasks, now, .. } = machine;
         let cpus = self.topology.cpus().len();
+        for task in tasks.iter().filter(|task| task.fresh && task.state == State::Waiting) {
+            tally.latency(task.kind, now - task.came);
+        }
         let ns = |ns: f64| Duration::from_nanos(ns.max(0.0) as u64);
         let kinds: Vec<_> = self
             .workload
@@ -289,7 +302,7 @@ impl<'a> Simulation<'a> {
             percentiles(&mut times)
         };
         Report {
-            policy: "cfs".into(),
+            policy: self.policy.name().into(),
             cpus,
             duration: Duration::from_nanos(now),
             seed: self.seed,

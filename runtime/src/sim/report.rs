@@ -22,7 +22,7 @@ pub struct Report {
     pub fairness: f64,
     /// The most that a fair task ever was behind what it should have got.
     pub lag: Duration,
-    /// From coming or waking up to running.
+    /// From coming or waking up to running; for those that wait still at the end, up to there.
     pub latency: Percentiles,
     /// From coming or waking up to the end of the burst.
     pub response: Percentiles,

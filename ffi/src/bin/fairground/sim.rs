@@ -10,6 +10,7 @@ mod table;
 
 use crate::refusal::Refusal;
 use clap::Args;
+use fairground_runtime::sched::policy::{PolicyError, PolicyRef};
 use fairground_runtime::sim::{Report, Simulation, Workload};
 use fairground_runtime::topology::Shape;
 use std::io::{IsTerminal, Write};
@@ -33,13 +34,19 @@ Machines: 16 (cores), 2x8 (packages x cores), 2x8x2 (with threads), 4+8@512 (4 f
 
 All policies get the same work. The same seed gives the same figures. An interrupt ends it; nothing is written then.
 
+Policies: cfs, eevdf, rr (round robin), fcfs (first come, first served), sjf (shortest job first), priority (strict).
+
 Examples:
+  fairground sim --policy cfs,eevdf,rr,fcfs,sjf,priority
   fairground sim                                               hogs and sleepers on 4 cores
   fairground sim --cpus 2x8 --workload web-requests --html page.html
   fairground sim --workload tenants --print > mine.txt; fairground sim --workload mine.txt";
 
 #[derive(Args)]
 pub struct Options {
+    /// The policies to compare, separated by commas
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', default_value = "cfs")]
+    policy: Vec<String>,
     /// The machine: a number of cores, or packages x cores (x threads); 1,024 cpus at most
     #[arg(long, value_name = "MACHINE", default_value = "4")]
     cpus: String,
@@ -81,17 +88,18 @@ pub fn sim(options: Options) -> Result<ExitCode, Refusal> {
             .map_err(|error| Refusal::launcher(format!("--duration: {error}"), "give a time such as 500ms or 2s"))?,
         None => workload.duration(),
     };
+    let policies = policies(&options.policy)?;
     let simulation =
         Simulation::new(&workload, &topology).duration(duration).seed(options.seed).migrating(!options.stay);
-    let mut progress = Progress::new("cfs", duration);
-    let report = simulation.run_with(|now| progress.reached(now)).map_err(|error| {
-        Refusal::launcher(
-            format!("workload {}: {error}", options.workload),
-            "change the workload, or choose another machine",
-        )
-    })?;
-    drop(progress);
-    let reports = [report];
+    let mut reports = Vec::new();
+    for policy in policies {
+        let mut progress = Progress::new(policy.name().to_owned(), duration);
+        let report = simulation.clone().policy(policy).run_with(|now| progress.reached(now));
+        reports.push(report.map_err(|error| {
+            let what = format!("workload {}: {error}", options.workload);
+            Refusal::launcher(what, "change the workload, or choose another machine")
+        })?);
+    }
     match &options.json {
         Some(path) if path.as_os_str() == "-" => print(&json::text(&reports)),
         Some(path) => {
@@ -100,6 +108,11 @@ pub fn sim(options: Options) -> Result<ExitCode, Refusal> {
         }
         None => print(&table::text(&reports)),
     }
+}
+
+fn policies(names: &[String]) -> Result<Vec<PolicyRef>, Refusal> {
+    let refuse = |error: PolicyError| Refusal::launcher(error.to_string(), "name some of these, with commas between");
+    names.iter().map(|name| name.trim().parse().map_err(refuse)).collect()
 }
 
 fn workload_text(name: &str) -> Result<String, Refusal> {
@@ -126,15 +139,15 @@ fn write(path: &PathBuf, text: &str) -> Result<(), Refusal> {
 }
 
 /// Tells on stderr how far it is, if it takes more than a moment.
-struct Progress<'a> {
-    policy: &'a str,
+struct Progress {
+    policy: String,
     duration: Duration,
     said: Instant,
     began: bool,
 }
 
-impl Progress<'_> {
-    fn new(policy: &str, duration: Duration) -> Progress<'_> {
+impl Progress {
+    fn new(policy: String, duration: Duration) -> Progress {
         Progress { policy, duration, said: Instant::now(), began: false }
     }
 
@@ -151,7 +164,7 @@ impl Progress<'_> {
     }
 }
 
-impl Drop for Progress<'_> {
+impl Drop for Progress {
     fn drop(&mut self) {
         if self.began {
             eprintln!();

@@ -1,6 +1,6 @@
 //! The walk from a task up through its groups, when it comes and when it left; and groups whose quota is used up.
 
-use super::{Enqueue, RunQueue, entity_of};
+use super::{Enqueue, RunQueue, entity_of, queue_below};
 use crate::sched::entity::{EntityRef, On};
 use crate::sched::group::GroupCpu;
 use std::ptr::NonNull;
@@ -9,13 +9,12 @@ impl RunQueue {
     /// Puts a fair entity into its queue, and its groups into theirs. `tasks` more can be picked. False if they cannot: a group
     /// above is throttled.
     pub(super) fn attach(&mut self, entity: EntityRef, why: Enqueue, tasks: u32, now: u64) -> bool {
-        let (cpu, tunables) = (self.cpu, self.tunables);
         let (mut child, mut why) = (entity, why);
         loop {
             let at = child.parent.get();
-            let queue = self.queue(at);
+            let queue = queue_below(&mut self.fair, at);
             if child.on.get() == On::Nothing {
-                queue.enqueue(child, why, cpu, now, &tunables);
+                queue.enqueue(child, why, self.cpu, now, &self.tunables);
             }
             queue.h_nr_running += tasks;
             let Some(group) = at else { return true };
@@ -53,7 +52,7 @@ impl RunQueue {
                     return;
                 }
                 On::Queue if empty => self.queue(at).dequeue_sleeping(entity),
-                On::Cpu if empty => self.queue(at).leave_curr(),
+                On::Cpu if empty => queue_below(&mut self.fair, at).leave_curr(self.clock, &self.tunables),
                 _ => self.refresh_weight(group),
             }
         }
@@ -79,7 +78,8 @@ impl RunQueue {
             if entity.on.get() == On::Nothing {
                 entity.set_weight(weight);
             } else {
-                self.queue(entity.parent.get()).reweight(entity, weight);
+                let queue = queue_below(&mut self.fair, entity.parent.get());
+                queue.reweight(entity, weight, self.clock, &self.tunables);
                 if let Some(above) = entity.parent.get() {
                     let load = self.queue(Some(above)).load;
                     // SAFETY: as above.

@@ -29,6 +29,7 @@ use super::entity::{Class, EntityRef, On};
 use super::fair::FairQueue;
 use super::group::GroupCpu;
 use super::idle::IdleQueue;
+use super::policy::PolicyRef;
 use super::rt::{List, RtQueue};
 use super::weight::Weight;
 use std::ptr::NonNull;
@@ -73,12 +74,12 @@ unsafe impl Send for RunQueue {}
 
 impl RunQueue {
     /// The queue of the cpu of that number.
-    pub(crate) fn new(cpu: u32, tunables: Tunables) -> RunQueue {
+    pub(crate) fn new(cpu: u32, tunables: Tunables, policy: PolicyRef) -> RunQueue {
         RunQueue {
             cpu,
             tunables,
             curr: None,
-            fair: FairQueue::new(),
+            fair: FairQueue::new(policy),
             rt: RtQueue::new(),
             idle: IdleQueue::new(),
             throttled: List::new(),
@@ -153,8 +154,8 @@ impl RunQueue {
 
     /// The fair class' moment of virtual time.
     #[cfg(test)]
-    pub(crate) fn min_vruntime(&self) -> super::timeline::VRuntime {
-        self.fair.min_vruntime()
+    pub(crate) fn moment(&self) -> super::timeline::VRuntime {
+        self.fair.moment()
     }
 
     /// Charges the running entity, and its groups, up to now.
@@ -182,11 +183,17 @@ impl RunQueue {
     /// The queue of a group's part of this cpu, or the one at the top.
     #[inline]
     fn queue(&mut self, of: Option<NonNull<GroupCpu>>) -> &mut FairQueue {
-        match of {
-            None => &mut self.fair,
-            // SAFETY: the queues below are reached through this run queue only, which is borrowed as long as the result is.
-            Some(group) => unsafe { GroupCpu::queue(group) },
-        }
+        queue_below(&mut self.fair, of)
+    }
+}
+
+/// As [`RunQueue::queue`], with the rest of the run queue left to use.
+#[inline]
+fn queue_below(fair: &mut FairQueue, of: Option<NonNull<GroupCpu>>) -> &mut FairQueue {
+    match of {
+        None => fair,
+        // SAFETY: the queues below are reached through the run queue only, whose own one is borrowed as long as the result is.
+        Some(group) => unsafe { GroupCpu::queue(group) },
     }
 }
 

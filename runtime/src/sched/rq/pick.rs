@@ -1,6 +1,6 @@
 //! Who runs: the next one is picked, and the running one leaves or yields.
 
-use super::{Leaving, RunQueue};
+use super::{Leaving, RunQueue, queue_below};
 use crate::sched::entity::{Class, EntityRef, On};
 use crate::sched::group::GroupCpu;
 
@@ -28,16 +28,15 @@ impl RunQueue {
     }
 
     fn pick_fair(&mut self, now: u64) -> Option<EntityRef> {
-        let tunables = self.tunables;
         let mut at = None;
         loop {
-            let entity = self.queue(at).pick(now, &tunables)?;
+            let entity = queue_below(&mut self.fair, at).pick(now, &self.tunables)?;
             if !entity.is_group {
                 return Some(entity);
             }
             let group = GroupCpu::of(entity);
             // SAFETY: queued, so alive.
-            if unsafe { group.as_ref() }.has_budget(now, tunables.bandwidth_slice) {
+            if unsafe { group.as_ref() }.has_budget(now, self.tunables.bandwidth_slice) {
                 self.refresh_weight(group);
                 at = Some(group);
             } else {
@@ -71,7 +70,7 @@ impl RunQueue {
     fn put_prev_fair(&mut self, curr: EntityRef, stays: bool, now: u64) {
         let parent = curr.parent.get();
         if !stays {
-            self.queue(parent).leave_curr();
+            queue_below(&mut self.fair, parent).leave_curr(now, &self.tunables);
             self.detached(parent, 1);
         }
         self.put_chain(curr);
@@ -93,7 +92,7 @@ impl RunQueue {
     fn put_chain(&mut self, from: EntityRef) {
         let mut at = from.parent.get();
         loop {
-            self.queue(at).put_curr();
+            queue_below(&mut self.fair, at).put_curr(self.clock, &self.tunables);
             let Some(group) = at else { return };
             // SAFETY: as in `put_prev_fair`.
             at = unsafe { group.as_ref() }.entity.parent.get();
@@ -105,7 +104,11 @@ impl RunQueue {
     #[inline]
     pub(crate) fn yield_current(&mut self, now: u64) -> Option<EntityRef> {
         let curr = self.curr?;
-        if !matches!(curr.class.get(), Class::Fair(_)) || curr.parent.get().is_some() || self.rt.nr_queued != 0 {
+        if !matches!(curr.class.get(), Class::Fair(_))
+            || curr.parent.get().is_some()
+            || self.rt.nr_queued != 0
+            || !self.fair.is_cfs()
+        {
             return self.yield_slow(now);
         }
         let Some(next) = self.fair.timeline.leftmost() else {
@@ -116,13 +119,11 @@ impl RunQueue {
             return self.yield_slow(now);
         }
         self.clock = now;
-        self.fair.update_curr(now);
-        match self.fair.yield_to(next, now, &self.tunables) {
-            Some(next) => {
-                self.curr = Some(next);
-                self.curr
-            }
-            None => self.go_on(curr),
+        if self.fair.yield_cfs(curr, next, now, &self.tunables) {
+            self.curr = Some(next);
+            self.curr
+        } else {
+            self.go_on(curr)
         }
     }
 

@@ -1,8 +1,8 @@
 //! For how long: the running entity's slice, and who that comes may interrupt it.
 
-use super::{RunQueue, entity_of};
+use super::{RunQueue, entity_of, queue_below};
 use crate::sched::entity::{Class, EntityRef};
-use crate::sched::fair::{FairQueue, wakeup_preempts};
+use crate::sched::fair::FairQueue;
 use crate::sched::group::GroupCpu;
 use crate::sched::rt::priority;
 
@@ -33,7 +33,7 @@ impl RunQueue {
 
     #[inline]
     fn fair_left(&self, queue: &FairQueue) -> u64 {
-        queue.curr.map_or(u64::MAX, |curr| queue.slice(curr, &self.tunables).saturating_sub(used(curr)))
+        queue.curr.map_or(u64::MAX, |curr| queue.slice(curr, &self.tunables, self.clock).saturating_sub(used(curr)))
     }
 
     pub(super) fn turn_is_over(&self, curr: EntityRef) -> bool {
@@ -64,15 +64,14 @@ impl RunQueue {
                 if self.rt.nr_queued != 0 {
                     return true;
                 }
-                let tunables = self.tunables;
                 let mut give_way = false;
                 let mut at = curr.parent.get();
                 loop {
-                    give_way |= self.queue(at).tick(&tunables);
+                    give_way |= queue_below(&mut self.fair, at).tick(now, &self.tunables);
                     let Some(group) = at else { break };
                     // SAFETY: the running task's group.
                     let part = unsafe { group.as_ref() };
-                    give_way |= !part.has_budget(now, tunables.bandwidth_slice);
+                    give_way |= !part.has_budget(now, self.tunables.bandwidth_slice);
                     self.refresh_weight(group);
                     at = part.entity.parent.get();
                 }
@@ -94,22 +93,36 @@ impl RunQueue {
 
     /// Compares them, or the groups they are in, where they meet in one queue.
     fn preempts_fair(&self, entity: EntityRef, curr: EntityRef) -> bool {
-        let (mut entity, mut curr) = (entity, curr);
-        let (mut depth, mut curr_depth) = (depth(entity), depth(curr));
-        while entity.parent.get() != curr.parent.get() {
-            if depth >= curr_depth
-                && let Some(group) = entity.parent.get()
-            {
-                (entity, depth) = (entity_of(group), depth - 1);
-            }
-            if curr_depth > depth
-                && let Some(group) = curr.parent.get()
-            {
-                (curr, curr_depth) = (entity_of(group), curr_depth - 1);
-            }
-        }
-        entity != curr && wakeup_preempts(entity, curr, &self.tunables)
+        let (entity, curr) = match entity.parent.get() == curr.parent.get() {
+            true => (entity, curr),
+            false => meet(entity, curr),
+        };
+        let queue = match entity.parent.get() {
+            // SAFETY: as in `slice_end`.
+            Some(group) if !self.fair.is_cfs() => unsafe { &*GroupCpu::queue(group) },
+            // CFS asks nothing of the queue.
+            _ => &self.fair,
+        };
+        entity != curr && queue.preempts(entity, curr, self.clock, &self.tunables)
     }
+}
+
+/// Themselves, or the groups they are in, in one queue.
+fn meet(mut a: EntityRef, mut b: EntityRef) -> (EntityRef, EntityRef) {
+    let (mut depth_a, mut depth_b) = (depth(a), depth(b));
+    while a.parent.get() != b.parent.get() {
+        if depth_a >= depth_b
+            && let Some(group) = a.parent.get()
+        {
+            (a, depth_a) = (entity_of(group), depth_a - 1);
+        }
+        if depth_b > depth_a
+            && let Some(group) = b.parent.get()
+        {
+            (b, depth_b) = (entity_of(group), depth_b - 1);
+        }
+    }
+    (a, b)
 }
 
 fn depth(entity: EntityRef) -> u32 {
