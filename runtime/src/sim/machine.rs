@@ -13,6 +13,7 @@
 //! runtime's sleep, and are woken within 50 us); and what is taken is what would run last (the runtime takes what waited longest).
 
 use super::lanes::Doing;
+use super::recent::Recent;
 use super::tally::Tally;
 use super::task::{Next, SimTask, State};
 use super::workload::TaskSpec;
@@ -36,6 +37,7 @@ pub(super) struct Cpu {
     /// Waiting tasks that have not run yet.
     unstarted: u32,
     balance_at: u64,
+    recent: Recent,
     /// Number of the event that is planned; others are out of date.
     planned: u64,
     touched: bool,
@@ -92,6 +94,7 @@ impl<'a> Machine<'a> {
             capacity,
             unstarted: 0,
             balance_at: BALANCE_NS * (index as u64 + 1) / n as u64,
+            recent: Recent::default(),
             planned: 0,
             touched: false,
         };
@@ -213,7 +216,7 @@ impl<'a> Machine<'a> {
         let cpu = &mut self.cpus[index];
         if why != Enqueue::Migrated {
             let this = &mut self.tasks[task];
-            (this.state, this.since, this.ahead) = (State::Waiting, self.now, cpu.rq.nr_running());
+            (this.state, this.since) = (State::Waiting, self.now);
         }
         cpu.unstarted += u32::from(!self.tasks[task].started);
         cpu.give_way |= cpu.rq.enqueue(entity, why, self.now);
@@ -272,12 +275,11 @@ impl<'a> Machine<'a> {
         let (now, cpu, this) = (self.now, &mut self.cpus[index], &mut self.tasks[task]);
         let spec = &self.specs[this.kind];
         self.tally.burst(this.kind, now - this.came);
-        this.satisfied = true;
         let next = this.next(spec);
         if let Next::Yield = next {
             this.begin(spec, now);
             this.fresh = false;
-            (this.state, this.ahead) = (State::Waiting, cpu.rq.nr_queued());
+            this.state = State::Waiting;
             let picked = cpu.rq.yield_current(now);
             self.turns(task);
             self.picked(index, picked);
@@ -286,7 +288,7 @@ impl<'a> Machine<'a> {
         cpu.running = None;
         let why = if let Next::Sleep(_) = next { Leaving::Blocked } else { Leaving::Dead };
         cpu.rq.put_prev(why, now);
-        this.state = State::Dead;
+        (this.state, this.satisfied) = (State::Dead, true);
         if let Next::Sleep(ns) = next {
             this.state = State::Sleeping;
             self.plan(now.saturating_add(ns), Event::Wake(task));
@@ -320,7 +322,7 @@ impl<'a> Machine<'a> {
             cpu.running = None;
             cpu.rq.put_prev(Leaving::Preempted, now);
             let this = &mut self.tasks[task];
-            (this.state, this.since, this.ahead) = (State::Waiting, now, cpu.rq.nr_queued().saturating_sub(1));
+            (this.state, this.since) = (State::Waiting, now);
             self.tally.preempted(this.kind);
             self.turns(task);
         }
@@ -345,7 +347,9 @@ impl<'a> Machine<'a> {
         if std::mem::take(&mut this.fresh) {
             self.tally.latency(this.kind, now - this.came);
         }
-        self.tally.waited(waited, this.ahead);
+        let ahead = std::mem::take(&mut this.ahead);
+        self.tally.waited(waited, || ahead + cpu.recent.different_since(now - waited.min(now - this.here)));
+        cpu.recent.runs(now, task);
         self.tally.switched(this.kind, cpu.last.replace(task) != Some(task));
         self.turns(task);
     }
@@ -381,8 +385,10 @@ impl<'a> Machine<'a> {
             moved += entity.load();
             let task = self.task_of(entity);
             self.cpus[from].unstarted -= u32::from(!self.tasks[task].started);
-            self.tasks[task].cpu = to;
-            self.tally.migrated(self.tasks[task].kind);
+            let this = &mut self.tasks[task];
+            this.ahead += self.cpus[from].recent.different_since(this.since.max(this.here));
+            (this.cpu, this.here) = (to, now);
+            self.tally.migrated(this.kind);
             self.enqueue(task, Enqueue::Migrated);
             came = true;
         }

@@ -9,7 +9,7 @@
 //! | `machine` | the clock, the events, the cpus; what differs from the runtime |
 //! | `task` | what a task does |
 //! | `workload`, `parse`, `named` | what is simulated; from text; by name |
-//! | `tally`, `ideal`, `report` | what is counted; what each should have got; the figures |
+//! | `tally`, `recent`, `ideal`, `report` | what is counted; what each should have got; the figures |
 //! | `lanes` | what some tasks did when, for pictures |
 //!
 //! # Workloads
@@ -60,6 +60,7 @@ mod lanes;
 mod machine;
 mod named;
 mod parse;
+mod recent;
 mod report;
 mod tally;
 mod task;
@@ -200,17 +201,16 @@ impl<'a> Simulation<'a> {
             {
                 return Err(SimulationError::NoSuchCpu { task: spec.name.clone(), cpu: on, cpus });
             }
-            for stream in 0..spec.streams(cpus) {
-                let mut came = 0;
-                for _ in 0..spec.count {
+            // One for each cpu, then the next one for each.
+            let mut came = vec![0; spec.streams(cpus)];
+            for number in 0..spec.count {
+                for (stream, came) in came.iter_mut().enumerate() {
                     let index = tasks.len();
                     let mut random = self.random(index);
-                    came += if tasks.len() % spec.count as usize == 0 {
-                        0
-                    } else {
-                        spec.every.map_or(0, |every| every.draw(&mut random))
-                    };
-                    starts.push(came + spec.start.draw(&mut random));
+                    if number > 0 {
+                        *came += spec.every.map_or(0, |every| every.draw(&mut random));
+                    }
+                    starts.push(*came + spec.start.draw(&mut random));
                     let place = if spec.per_cpu { stream } else { index };
                     tasks.push(SimTask::new(kind, spec, spec.on.map_or(place % cpus, |on| on as usize), random));
                     let group = spec.group.map(|group| Arc::clone(&groups[group]));

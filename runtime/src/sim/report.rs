@@ -26,7 +26,7 @@ pub struct Report {
     pub latency: Percentiles,
     /// From coming or waking up to the end of the burst.
     pub response: Percentiles,
-    /// The longest that a task waited at once, divided by the number of those that were before it on its cpu.
+    /// The longest that a task waited at once, divided by the number of those that ran before it meanwhile.
     pub wait_each: Duration,
     /// Moves to another cpu.
     pub migrations: u64,

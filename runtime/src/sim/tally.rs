@@ -4,7 +4,7 @@ use super::ideal::Ideal;
 use super::lanes::Lanes;
 use super::report::Percentiles;
 use super::task::{SimTask, State};
-use super::workload::{TaskSpec, Workload};
+use super::workload::{TaskSpec, Then, Workload};
 use crate::sched::balance::CpuLoad;
 use crate::sched::{Class, Entity};
 
@@ -79,8 +79,10 @@ impl Tally {
         self.kinds[kind].responses.push(ns);
     }
 
-    pub(super) fn waited(&mut self, ns: u64, ahead: u32) {
-        self.wait_each = self.wait_each.max(ns / u64::from(ahead.max(1)));
+    pub(super) fn waited(&mut self, ns: u64, ahead: impl FnOnce() -> usize) {
+        if ns > self.wait_each {
+            self.wait_each = self.wait_each.max(ns / ahead().max(1) as u64);
+        }
     }
 
     pub(super) fn switched(&mut self, kind: usize, to_another: bool) {
@@ -111,8 +113,10 @@ impl Tally {
                 continue;
             }
             got += more;
-            let left = (task.left as f64 - task.lag).max(0.0);
-            self.wants[index] = if task.satisfied { more } else { more + wait.min(left) };
+            // One that yields wants the next burst at once.
+            let left =
+                if matches!(specs[task.kind].then, Then::Yield) { f64::MAX } else { task.left as f64 - task.lag };
+            self.wants[index] = if task.satisfied { more } else { more + wait.min(left.max(0.0)) };
             self.ideal.add(index as u32, specs[task.kind].group, entities[index].load() as f64);
             // Until its ideal is known.
             task.lag -= more;

@@ -32,8 +32,9 @@ pub(super) struct SimTask {
     pub(super) came: u64,
     /// It has not run since.
     pub(super) fresh: bool,
-    /// Others that wanted to run on its cpu when it began to wait.
-    pub(super) ahead: u32,
+    /// Tasks that it let go ahead on cpus where it waited before it moved, and when it moved.
+    pub(super) ahead: usize,
+    pub(super) here: u64,
     pub(super) ran: u64,
     pub(super) waited: u64,
     /// Of the last sample.
@@ -66,6 +67,7 @@ impl SimTask {
             came: 0,
             fresh: false,
             ahead: 0,
+            here: 0,
             ran: 0,
             waited: 0,
             ran_before: 0,

@@ -136,6 +136,7 @@ impl RunQueue {
     }
 
     /// All entities that could run, with the running one.
+    #[cfg(test)]
     pub(crate) fn nr_running(&self) -> u32 {
         self.nr_queued() + u32::from(self.curr.is_some())
     }
