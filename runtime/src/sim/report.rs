@@ -22,6 +22,8 @@ pub struct Report {
     pub fairness: f64,
     /// The most that a fair task ever was behind what it should have got.
     pub lag: Duration,
+    /// The most that one ever was ahead of it.
+    pub lead: Duration,
     /// From coming or waking up to running; for those that wait still at the end, up to there.
     pub latency: Percentiles,
     /// From coming or waking up to the end of the burst.
@@ -62,6 +64,8 @@ pub struct Kind {
     pub ran_each: (Duration, Duration),
     /// As [`Report::lag`].
     pub lag: Duration,
+    /// As [`Report::lead`].
+    pub lead: Duration,
     /// As [`Report::latency`].
     pub latency: Percentiles,
     /// As [`Report::response`].

@@ -18,6 +18,7 @@ pub(super) struct OfKind {
     pub(super) preemptions: u64,
     pub(super) migrations: u64,
     pub(super) most_lag: f64,
+    pub(super) most_lead: f64,
 }
 
 /// See the module's text.
@@ -133,8 +134,8 @@ impl Tally {
                 task.ideal -= task.lag;
                 task.lag = 0.0;
             }
-            let most = &mut self.kinds[task.kind].most_lag;
-            *most = most.max(task.lag);
+            let books = &mut self.kinds[task.kind];
+            (books.most_lag, books.most_lead) = (books.most_lag.max(task.lag), books.most_lead.max(-task.lag));
         }
         self.sampled_at = now;
     }
