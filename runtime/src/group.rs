@@ -1,6 +1,7 @@
 //! Groups of tasks: a weight and a quota together, whatever their number.
 
 use crate::runtime::{Runtime, Shared};
+use crate::sched::policy::PolicyRef;
 use crate::sched::{self, Bandwidth, Shares};
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -30,25 +31,33 @@ pub struct Group {
     /// Whose cpus its parts belong to.
     shared: Weak<Shared>,
     cpus: u32,
+    policy: PolicyRef,
 }
 
 impl Group {
     /// A group beside the tasks that are in none.
     pub fn new(runtime: &Runtime, name: &str, shares: Shares) -> Group {
         let cpus = runtime.shared().cpus.len() as u32;
-        let inner = sched::group::Group::new(None, shares, None, cpus);
+        let policy = runtime.shared().policy.clone();
+        let inner = sched::group::Group::new(None, shares, None, cpus, &policy);
         runtime.shared().groups.add(&inner);
-        Group { inner, name: name.into(), shared: Arc::downgrade(runtime.shared()), cpus }
+        Group { inner, name: name.into(), shared: Arc::downgrade(runtime.shared()), cpus, policy }
     }
 
     /// A group within this one: it shares with this one's tasks and other groups.
     #[must_use]
     pub fn child(&self, name: &str, shares: Shares) -> Group {
-        let inner = sched::group::Group::new(Some(Arc::clone(&self.inner)), shares, None, self.cpus);
+        let inner = sched::group::Group::new(Some(Arc::clone(&self.inner)), shares, None, self.cpus, &self.policy);
         if let Some(shared) = self.shared.upgrade() {
             shared.groups.add(&inner);
         }
-        Group { inner, name: name.into(), shared: Weak::clone(&self.shared), cpus: self.cpus }
+        Group {
+            inner,
+            name: name.into(),
+            shared: Weak::clone(&self.shared),
+            cpus: self.cpus,
+            policy: self.policy.clone(),
+        }
     }
 
     /// What it was called.

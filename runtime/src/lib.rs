@@ -11,6 +11,7 @@
 //! | `kthread` | kernel threads: who has which cpu; preemption, blocked calls | `cpu`, `task` |
 //! | `task` | a green thread: its states, id, stack, context | - |
 //! | `sched` | who runs next: arithmetic without clocks, threads or system calls | - |
+//! | `sim` | the simulator: `sched` in virtual time | `sched`, `topology` |
 //! | `preempt` | the count that forbids switching | - |
 //! | `arch` | what differs between processors | - |
 //! | `topology` | packages, cores, siblings, capacities, nodes, quota | - |
@@ -57,6 +58,8 @@ mod runtime;
 pub mod sched;
 #[cfg(not(loom))]
 mod scope;
+#[cfg(not(loom))]
+pub mod sim;
 #[cfg(not(loom))]
 mod spawn;
 pub(crate) mod spin;

@@ -11,7 +11,7 @@ use crate::cpu::{Cpu, worker};
 use crate::error::BuildError;
 use crate::group::Groups;
 use crate::kthread::{self, kthreadd::Kthreads};
-use crate::sched::balance::{Distance, Distances};
+use crate::sched::policy::PolicyRef;
 use crate::sched::{RunQueue, Tunables};
 use crate::spawn::Builder;
 use crate::task::id::{Idr, TaskId};
@@ -19,7 +19,7 @@ use crate::task::join::JoinHandle;
 use crate::task::overflow;
 use crate::task::stack::{StackCache, StackSize};
 use crate::task::task::{TaskRef, TaskStruct};
-use crate::topology::{CpuId, Topology};
+use crate::topology::{Near, Topology};
 use std::num::NonZeroUsize;
 use std::ptr::NonNull;
 use std::sync::{Condvar, Mutex, OnceLock, PoisonError, Weak};
@@ -41,6 +41,7 @@ pub(crate) struct Shared {
     pub(crate) registry: Idr<TaskStruct>,
     /// How far the cpus are apart.
     pub(crate) near: Near,
+    pub(crate) policy: PolicyRef,
     /// Started tasks may move to other cpus.
     pub(crate) migrating: bool,
     pub(crate) stack_size: StackSize,
@@ -63,37 +64,6 @@ pub(crate) struct Shared {
 impl std::panic::RefUnwindSafe for Shared {}
 impl std::panic::RefUnwindSafe for Runtime {}
 impl std::panic::UnwindSafe for Runtime {}
-
-/// How far cpus are apart, by their processors' places in the machine.
-pub(crate) struct Near {
-    cpus: usize,
-    distances: Box<[Distance]>,
-}
-
-impl Near {
-    fn new(topology: &Topology, places: &[CpuId]) -> Near {
-        let distance = |a: CpuId, b: CpuId| {
-            if a == b {
-                return Distance::Same;
-            }
-            let node = |id| topology.cpu(id).map(|cpu| cpu.node);
-            match () {
-                () if topology.are_siblings(a, b) => Distance::Sibling,
-                () if topology.share_cache(a, b) => Distance::Cache,
-                () if node(a) == node(b) => Distance::Node,
-                () => Distance::Far,
-            }
-        };
-        let distances = places.iter().flat_map(|a| places.iter().map(move |b| distance(*a, *b))).collect();
-        Near { cpus: places.len(), distances }
-    }
-}
-
-impl Distances for Near {
-    fn distance(&self, a: usize, b: usize) -> Distance {
-        self.distances[a * self.cpus + b]
-    }
-}
 
 impl Shared {
     /// A handle to it, for what may outlive the tasks; None at its end.
@@ -334,6 +304,7 @@ pub struct RuntimeBuilder {
     workers: Option<usize>,
     stack_size: StackSize,
     tunables: Tunables,
+    policy: PolicyRef,
     migrating: bool,
     pin: bool,
     preempt: bool,
@@ -347,6 +318,7 @@ impl RuntimeBuilder {
             workers: None,
             stack_size: StackSize::default(),
             tunables: Tunables::default(),
+            policy: PolicyRef::default(),
             migrating: false,
             pin: true,
             preempt: true,
@@ -366,6 +338,22 @@ impl RuntimeBuilder {
     #[must_use]
     pub fn stack_size(mut self, size: StackSize) -> RuntimeBuilder {
         self.stack_size = size;
+        self
+    }
+
+    /// Who of the tasks with nice values runs next; without this, CFS. See [`sched::policy`](crate::sched::policy).
+    ///
+    /// # Examples
+    /// ```
+    /// use fairground_runtime::Runtime;
+    ///
+    /// let runtime = Runtime::builder().workers(1).policy("eevdf".parse()?).build()?;
+    /// assert_eq!(runtime.run(|| 7), 7);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn policy(mut self, policy: PolicyRef) -> RuntimeBuilder {
+        self.policy = policy;
         self
     }
 
@@ -449,7 +437,7 @@ impl RuntimeBuilder {
         let cpus = (0..workers)
             .map(|index| {
                 let stacks = StackCache::new(self.stack_size).map_err(BuildError::Stacks)?;
-                let rq = RunQueue::new(index as u32, self.tunables);
+                let rq = RunQueue::new(index as u32, self.tunables, self.policy.clone());
                 let processor = places.get(index).copied().filter(|_| self.pin && workers <= topology.cpus().len());
                 Cpu::new(index as u32, processor, workers, preempts, rq, stacks, registry.range())
                     .map_err(BuildError::System)
@@ -459,7 +447,8 @@ impl RuntimeBuilder {
             this: Weak::clone(this),
             cpus,
             registry,
-            near: Near::new(&topology, &places),
+            near: topology.near(&places),
+            policy: self.policy.clone(),
             migrating: self.migrating,
             preempts,
             kthreads: Kthreads::new(kernel_threads, self.signal),

@@ -1,8 +1,8 @@
 //! Tasks that never give way, and tasks that block in the kernel, delay nobody; and the code that is interrupted does not notice.
 
-use fairground_runtime::sched::{Nice, Tunables};
+use fairground_runtime::sched::{Bandwidth, Class, Nice, RtPriority, Shares, Tunables};
 use fairground_runtime::task::TaskState;
-use fairground_runtime::{BuildError, Builder, Runtime, RuntimeBuilder, time, yield_now};
+use fairground_runtime::{BuildError, Builder, Group, Runtime, RuntimeBuilder, time, yield_now};
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::io::{Read, Write, pipe};
@@ -389,6 +389,52 @@ fn hogs_share_by_weight() {
     // 1024 to 335. Whatever else runs on this core takes its time from all of them.
     assert!((2.6..3.6).contains(&share), "{times:?}: {share}");
     assert!((0.85..1.15).contains(&(times[0] / times[1])), "{times:?}");
+}
+
+#[test]
+fn a_quota_holds_for_who_never_gives_way() {
+    let runtime = runtime(1);
+    let group = Group::new(&runtime, "a quarter", Shares::default());
+    let quota = Bandwidth::new(Duration::from_millis(5), Duration::from_millis(20)).expect("in range");
+    group.set_bandwidth(Some(quota));
+    let over = Arc::new(AtomicBool::new(false));
+    let spins = Arc::clone(&over);
+    let hog = Builder::new().group(&group).spawn_on(&runtime, move || spin_until(&spins)).expect("memory");
+    std::thread::sleep(Duration::from_millis(100));
+    let (before, began) = (hog.task().run_time(), Instant::now());
+    std::thread::sleep(Duration::from_millis(1000));
+    let share = (hog.task().run_time() - before).as_secs_f64() / began.elapsed().as_secs_f64();
+    over.store(true, Ordering::Relaxed);
+    hog.join().expect("no panic");
+    // Less if others use the core, never more.
+    assert!(share < 0.27, "{share}");
+    assert!(share > 0.05, "{share}");
+}
+
+#[test]
+fn real_time_tasks_come_before_hogs() {
+    let runtime = runtime(1);
+    let over = Arc::new(AtomicBool::new(false));
+    let hogs = hogs(&runtime, 3, &over);
+    let order = Arc::new(Mutex::new(Vec::new()));
+    let fifo = |priority, name: &'static str| {
+        let order = Arc::clone(&order);
+        let class = Class::Fifo(RtPriority::new(priority).expect("in range"));
+        let body = move || {
+            for _ in 0..3 {
+                order.lock().expect("no panic").push(name);
+                time::sleep(Duration::from_millis(2));
+            }
+        };
+        Builder::new().class(class).spawn_on(&runtime, body).expect("memory")
+    };
+    let (low, high) = (fifo(10, "low"), fifo(20, "high"));
+    low.join().expect("no panic");
+    high.join().expect("no panic");
+    // Hogs never end before this: had they been asked first, nothing would have come so far.
+    over.store(true, Ordering::Relaxed);
+    hogs.into_iter().for_each(|hog| hog.join().expect("no panic"));
+    assert_eq!(order.lock().expect("no panic").len(), 6);
 }
 
 #[test]

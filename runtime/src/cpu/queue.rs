@@ -170,14 +170,20 @@ impl Queue {
         }
     }
 
-    /// Tasks that could run, with the running one.
-    pub(crate) fn nr_running(&self) -> u32 {
-        self.rq.nr_running()
-    }
-
     /// When the running task's slice is over, by the scheduler's clock.
     pub(crate) fn slice_end(&self) -> u64 {
         self.rq.slice_end()
+    }
+
+    /// When the running task's groups have used up their quotas.
+    #[inline]
+    pub(crate) fn quota_end(&self) -> u64 {
+        self.rq.quota_end()
+    }
+
+    /// What the running task ran is counted up to now.
+    pub(crate) fn update(&mut self, now: u64) {
+        self.rq.update_curr(now);
     }
 
     /// No slice is shorter, in nanoseconds.

@@ -106,7 +106,7 @@ impl Cpu {
         let mut queue = self.queue.lock_quick();
         // In this order: `tick` brings the queue's times up to date.
         let give_way = queue.tick(now) | self.need_resched.load(Ordering::Relaxed);
-        if give_way && queue.nr_running() > 1 {
+        if give_way {
             return self.preempt(queue, shared, kthread, task, now);
         }
         self.note(&queue);
@@ -149,6 +149,7 @@ impl Cpu {
         if queue.nr_queued() != 0 && !owner.tick.fires_by(now + queue.shortest_slice()) {
             at = at.min(queue.slice_end());
         }
+        at = at.min(queue.quota_end());
         if self.reactor.had_sources() {
             at = at.min(now + SOCKETS_NS);
         }

@@ -89,6 +89,8 @@ pub(super) enum Base {
 #[repr(C)]
 pub(crate) struct Entity {
     pub(super) run_node: RBTreeLink,
+    /// By which it waits: what its policy says.
+    pub(super) key: Cell<VRuntime>,
     pub(super) vruntime: Cell<VRuntime>,
     pub(super) rate: Cell<Rate>,
     /// Until when its run time is charged.
@@ -96,6 +98,10 @@ pub(crate) struct Entity {
     pub(super) sum_exec_runtime: Cell<u64>,
     /// `sum_exec_runtime` when its slice began.
     pub(super) prev_sum_exec_runtime: Cell<u64>,
+    /// `sum_exec_runtime` when it came or woke up; under CFS not after yielding.
+    pub(super) burst_start: Cell<u64>,
+    /// The policy's own.
+    pub(super) memory: Cell<u64>,
     /// See [`Base::Queue`].
     pub(super) left_at: Cell<VRuntime>,
     /// The part of its group on its cpu; none at the top.
@@ -127,11 +133,14 @@ impl Entity {
     fn with(class: Class, weight: Weight, group: Option<Arc<Group>>, is_group: bool) -> Entity {
         Entity {
             run_node: RBTreeLink::new(),
+            key: Cell::default(),
             vruntime: Cell::default(),
             rate: Cell::new(weight.rate()),
             exec_start: Cell::new(0),
             sum_exec_runtime: Cell::new(0),
             prev_sum_exec_runtime: Cell::new(0),
+            burst_start: Cell::new(0),
+            memory: Cell::new(0),
             left_at: Cell::default(),
             parent: Cell::new(None),
             weight: Cell::new(weight),
@@ -158,6 +167,11 @@ impl Entity {
     /// What it adds to its run queue's load.
     pub(crate) fn load(&self) -> u64 {
         self.weight.get().raw() >> Weight::SHIFT
+    }
+
+    /// Its virtual run time in nanoseconds, counted from where queues begin.
+    pub(crate) fn vruntime_ns(&self) -> i64 {
+        self.vruntime.get().since(VRuntime::START)
     }
 
     /// Nanoseconds it ran, up to the last look of its run queue.

@@ -27,6 +27,7 @@
 
 use super::entity::{Entity, EntityRef};
 use super::fair::FairQueue;
+use super::policy::PolicyRef;
 use super::weight::Weight;
 use crate::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::cell::{Cell, UnsafeCell};
@@ -168,12 +169,14 @@ unsafe impl Send for Group {}
 unsafe impl Sync for Group {}
 
 impl Group {
-    /// A group within `parent`, or at the top, for run queues 0 to `cpus - 1`, which are all that its entities may get to.
+    /// A group within `parent`, or at the top, for run queues 0 to `cpus - 1`, which are all that its entities may get to, and
+    /// which have this policy.
     pub(crate) fn new(
         parent: Option<Arc<Group>>,
         shares: Shares,
         bandwidth: Option<Bandwidth>,
         cpus: u32,
+        policy: &PolicyRef,
     ) -> Arc<Group> {
         let pool = Arc::new(Pool {
             shares: AtomicU32::new(shares.0),
@@ -188,7 +191,7 @@ impl Group {
             entity.parent.set(parent.as_ref().map(|parent| parent.cpu(cpu)));
             GroupCpu {
                 entity,
-                queue: UnsafeCell::new(FairQueue::new()),
+                queue: UnsafeCell::new(FairQueue::new(policy.clone())),
                 pool: pool.clone(),
                 contributed: Cell::new(0),
                 seen: Cell::new((0, 0, 0)),
@@ -199,6 +202,7 @@ impl Group {
     }
 
     /// What waits and runs in it on all cpus, in the inner unit of weights.
+    #[cfg(test)]
     pub(crate) fn load(&self) -> u64 {
         self.pool.load.load(Ordering::Relaxed)
     }

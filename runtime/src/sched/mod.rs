@@ -8,14 +8,12 @@
 //! | `group` | tasks that share a weight and a quota |
 //! | `entity` | what is queued; the contract of the pointers |
 //! | `timeline` | the order of the fair class |
+//! | `policy` | who of them is next: CFS and others |
 //! | `weight` | nice values |
 //! | `balance` | who should run where |
 //!
 //! Times are nanoseconds of the scheduler's clock and are handed in. A run queue and what is on it belong to the holder of the
 //! run queue's lock, which is not here.
-
-// Some of it is for parts of the runtime still to come: forced preemption, the simulator.
-#![cfg_attr(not(test), allow(dead_code))]
 
 pub(crate) mod balance;
 pub(crate) mod entity;
@@ -24,6 +22,7 @@ pub(crate) mod group;
 mod idle;
 #[cfg(all(test, not(loom)))]
 mod model;
+pub mod policy;
 pub(crate) mod rq;
 pub(crate) mod rt;
 #[cfg(all(test, not(loom)))]
@@ -34,7 +33,6 @@ mod virtual_time;
 pub(crate) mod weight;
 
 pub use entity::Class;
-#[cfg_attr(not(test), allow(unused_imports))]
 pub(crate) use entity::{Entity, EntityRef, Params};
 pub use group::{Bandwidth, GroupError, Shares};
 pub(crate) use rq::{Enqueue, Leaving, RunQueue};

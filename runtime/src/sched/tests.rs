@@ -1,6 +1,7 @@
 //! The classes on a machine in virtual time: what each task gets.
 
 use super::group::{Bandwidth, Group, Shares};
+use super::policy::PolicyRef;
 use super::virtual_time::{MS, Machine, S, Then, US, hog, yielding_every};
 use super::*;
 use std::sync::Arc;
@@ -16,14 +17,14 @@ fn nice(nice: i32) -> Nice {
 }
 
 fn group(parent: Option<&Arc<Group>>, shares: u32, cpus: usize) -> Arc<Group> {
-    Group::new(parent.cloned(), Shares::new(shares).unwrap(), None, cpus as u32)
+    Group::new(parent.cloned(), Shares::new(shares).unwrap(), None, cpus as u32, &PolicyRef::default())
 }
 
 /// Of the weight of one task on each cpu.
 fn limited(parent: Option<&Arc<Group>>, quota: u64, period: u64, cpus: usize) -> Arc<Group> {
     let shares = Shares::new(1024 * cpus as u32).unwrap();
     let bandwidth = Bandwidth::new(Duration::from_nanos(quota), Duration::from_nanos(period)).unwrap();
-    Group::new(parent.cloned(), shares, Some(bandwidth), cpus as u32)
+    Group::new(parent.cloned(), shares, Some(bandwidth), cpus as u32, &PolicyRef::default())
 }
 
 fn within(group: &Arc<Group>) -> Params {
@@ -268,13 +269,13 @@ fn a_tasks_nice_value_class_and_group_can_change_while_it_waits_and_while_it_run
     machine.run_until(S);
     for task in tasks {
         let before = (machine.ran(tasks[0]), machine.ran(tasks[1]));
-        machine.change(task, |rq, entity, now| rq.set_nice(entity, nice(5), now));
+        machine.change(task, |rq, entity, now| rq.set_class(entity, Class::Fair(nice(5)), now));
         let start = machine.now;
         machine.run_until(start + 2 * S);
         let got = (machine.ran(tasks[0]) - before.0, machine.ran(tasks[1]) - before.1);
         let (light, other) = if task == tasks[0] { got } else { (got.1, got.0) };
         near(light as f64 / other as f64, 335.0 / 1024.0, 2.0, "after set_nice");
-        machine.change(task, |rq, entity, now| rq.set_nice(entity, nice(0), now));
+        machine.change(task, |rq, entity, now| rq.set_class(entity, Class::Fair(nice(0)), now));
     }
     // A group of weight 512 around the first: a third for it.
     let small = group(None, 512, 1);

@@ -1,9 +1,8 @@
-//! The order in which fair entities wait: the kernel's `tasks_timeline`, a red-black tree by virtual run time.
+//! The order in which fair entities wait: the kernel's `tasks_timeline`, a red-black tree by the key that the policy gave them
+//! (`policy/`); under CFS that is the virtual run time.
 //!
-//! Who runs next stands at the left end. Both ends are cached: what ran just now has the largest vruntime, mostly, and goes to
+//! Who runs next stands at the left end. Both ends are cached: what ran just now has the largest key, mostly, and goes to
 //! the right end without a search, and the one to pick is known without a walk. Equal ones stay in the order they came in.
-//!
-//! This is also the seam for other policies: they order by another key, here, and place by another rule, in `fair.rs`.
 
 use super::entity::{Entity, EntityRef};
 use intrusive_collections::{KeyAdapter, RBTree, RBTreeLink, UnsafeRef, intrusive_adapter};
@@ -54,27 +53,27 @@ impl PartialOrd for VRuntime {
     }
 }
 
-intrusive_adapter!(ByVRuntime = UnsafeRef<Entity>: Entity { run_node => RBTreeLink });
+intrusive_adapter!(ByKey = UnsafeRef<Entity>: Entity { run_node => RBTreeLink });
 
-impl<'a> KeyAdapter<'a> for ByVRuntime {
+impl<'a> KeyAdapter<'a> for ByKey {
     type Key = VRuntime;
 
     #[inline]
     fn get_key(&self, entity: &'a Entity) -> VRuntime {
-        entity.vruntime.get()
+        entity.key.get()
     }
 }
 
 /// See the module's text.
 pub(super) struct Timeline {
-    tree: RBTree<ByVRuntime>,
+    tree: RBTree<ByKey>,
     leftmost: Option<EntityRef>,
     rightmost: Option<EntityRef>,
 }
 
 impl Timeline {
     pub(super) const fn new() -> Timeline {
-        Timeline { tree: RBTree::new(ByVRuntime::NEW), leftmost: None, rightmost: None }
+        Timeline { tree: RBTree::new(ByKey::NEW), leftmost: None, rightmost: None }
     }
 
     /// The next to run.
@@ -88,7 +87,7 @@ impl Timeline {
         self.rightmost
     }
 
-    /// Puts an entity that is in no timeline where its vruntime says. It may not change while it is in here.
+    /// Puts an entity that is in no timeline where its key says. It may not change while it is in here.
     #[inline]
     pub(super) fn insert(&mut self, entity: EntityRef) {
         debug_assert!(!entity.run_node.is_linked());
@@ -100,12 +99,12 @@ impl Timeline {
             (self.leftmost, self.rightmost) = (Some(entity), Some(entity));
             return;
         };
-        let vruntime = entity.vruntime.get();
-        if vruntime >= rightmost.vruntime.get() {
+        let key = entity.key.get();
+        if key >= rightmost.key.get() {
             // SAFETY: an end is in this tree.
             unsafe { self.tree.cursor_mut_from_ptr(rightmost.as_ptr().as_ptr()) }.insert_after(node);
             self.rightmost = Some(entity);
-        } else if vruntime < leftmost.vruntime.get() {
+        } else if key < leftmost.key.get() {
             // SAFETY: as above.
             unsafe { self.tree.cursor_mut_from_ptr(leftmost.as_ptr().as_ptr()) }.insert_before(node);
             self.leftmost = Some(entity);

@@ -3,6 +3,7 @@
 //! A task's script says, each time it is given a cpu, how long it runs and what it does then. A cpu runs until that, or until its
 //! slice is over, or until the queue says that the running task should give way.
 
+use super::policy::PolicyRef;
 use super::*;
 use std::cell::RefCell;
 
@@ -58,7 +59,7 @@ pub(super) struct Machine {
 impl Machine {
     pub(super) fn new(cpus: usize) -> Machine {
         let cpu = |cpu: usize| Cpu {
-            rq: RunQueue::new(cpu as u32, Tunables::default()),
+            rq: RunQueue::new(cpu as u32, Tunables::default(), PolicyRef::default()),
             running: None,
             since: 0,
             give_way: false,

@@ -124,9 +124,15 @@ impl Task {
         self.set_class(Class::Fair(nice));
     }
 
-    /// How long it ran, up to when its cpu last looked: at its last switch, for a task that runs.
+    /// How long it ran, up to now.
     pub fn run_time(&self) -> Duration {
-        Duration::from_nanos(self.with_its_queue(|task, _| task.entity.sum_exec_runtime()))
+        let ran = self.with_its_queue(|task, queue| {
+            if let Some((_, queue)) = queue {
+                queue.update(sched_clock());
+            }
+            task.entity.sum_exec_runtime()
+        });
+        Duration::from_nanos(ran)
     }
 
     /// Calls `f` with the task's entity locked, and the queue if the task's runtime still is.

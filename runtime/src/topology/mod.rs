@@ -8,6 +8,7 @@
 //! | `sysfs` | `/sys/devices/system/{cpu,node}`, `/sys/devices/cpu_{core,atom}` |
 //! | `cgroup` | the CPU quota of the process's control group and all above it, versions 1 and 2 |
 //! | `list` | the kernel's notation for sets of cpus |
+//! | `shape` | nothing: machines that are made up |
 //!
 //! **Only cpus that the process may run on** are in it: those online and in its affinity mask. Cores, packages and caches are
 //! told apart by them all, though: two hyper-threads are siblings whether or not the process may use both.
@@ -17,10 +18,16 @@
 
 mod cgroup;
 mod list;
+#[cfg(not(loom))]
+mod near;
+mod shape;
 mod show;
 mod sysfs;
 
 pub use cgroup::Quota;
+#[cfg(not(loom))]
+pub(crate) use near::Near;
+pub use shape::{Shape, ShapeError};
 
 use std::collections::BTreeSet;
 use std::fmt;

@@ -16,6 +16,7 @@
 //! | `conf`, `heap_profile` | options of `run` that stand for settings: any, statistics, a profile; the list of all keys |
 //! | `flamegraph`, `symbols`, `pprof` | a profile as a picture; names of functions; the format |
 //! | `demo` | real programs on both allocators, measured side by side |
+//! | `sim` | the runtime's scheduler in virtual time |
 //!
 //! Invariant: nothing here is linked into the library. The library is `no_std` and free of dependencies; the launcher
 //! shares only the package with it.
@@ -31,6 +32,7 @@ mod program;
 mod refusal;
 mod run;
 mod settings;
+mod sim;
 mod symbols;
 
 use clap::{Parser, Subcommand};
@@ -49,6 +51,7 @@ Examples:
   fairground conf                              list what can be configured, for run --conf
   fairground demo                              measure real programs on both allocators
   fairground demo --quick --json demo.json     one round, and the figures as JSON
+  fairground sim --cpus 64 --workload tenants  the scheduler of green threads, in virtual time
 
 Exit status:
   of `run`, the program's own; otherwise
@@ -84,6 +87,9 @@ enum Action {
     /// Draw a heap profile as a flame graph
     #[command(after_help = flamegraph::HELP)]
     Flamegraph(flamegraph::Options),
+    /// Simulate the runtime's scheduler on a machine of any size, and compare policies
+    #[command(after_help = sim::HELP)]
+    Sim(sim::Options),
 }
 
 fn main() -> ExitCode {
@@ -102,6 +108,7 @@ fn main() -> ExitCode {
         Action::Conf(options) => conf::list(options),
         Action::Demo(options) => demo::demo(options),
         Action::Flamegraph(options) => flamegraph::flamegraph(options),
+        Action::Sim(options) => sim::sim(options),
     };
     result.unwrap_or_else(|refusal: Refusal| {
         eprintln!("{refusal}");
