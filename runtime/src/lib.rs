@@ -6,7 +6,7 @@
 //! | `time`, `net` | sleeping, timeouts, sockets | `park`, `cpu`, `blocking` |
 //! | `fs` | files, by helper threads | `blocking` |
 //! | `blocking` | kernel threads for calls that block | `park` |
-//! | `park` | the one way to wait and to wake, for tasks and plain threads | `cpu`, `task` |
+//! | `park`, `parker` | the one way to wait and to wake, for tasks and plain threads | `cpu`, `task` |
 //! | `cpu` | a core: its run queue, its timers, its reactor, and the loop that drives it | `sched`, `task`, `kthread` |
 //! | `kthread` | kernel threads: who has which cpu; preemption, blocked calls | `cpu`, `task` |
 //! | `task` | a green thread: its states, id, stack, context | - |
@@ -50,6 +50,8 @@ mod kthread_word;
 #[cfg(not(loom))]
 pub mod net;
 pub(crate) mod park;
+#[cfg(not(loom))]
+mod parker;
 #[cfg(not(loom))]
 pub(crate) mod pin;
 pub mod preempt;

@@ -10,6 +10,8 @@
 
 use crate::atomic::thread;
 #[cfg(not(loom))]
+use crate::parker::ParkerRef;
+#[cfg(not(loom))]
 use crate::task::task::TaskRef;
 use std::time::{Duration, Instant};
 
@@ -21,6 +23,9 @@ pub(crate) struct Unparker(Who);
 enum Who {
     #[cfg(not(loom))]
     Task(TaskRef),
+    #[cfg(not(loom))]
+    Thread(ParkerRef),
+    #[cfg(loom)]
     Thread(thread::Thread),
 }
 
@@ -31,6 +36,9 @@ impl Unparker {
         if let Some(task) = crate::cpu::current() {
             return Unparker(Who::Task(task));
         }
+        #[cfg(not(loom))]
+        return Unparker(Who::Thread(ParkerRef::current()));
+        #[cfg(loom)]
         Unparker(Who::Thread(thread::current()))
     }
 
@@ -56,12 +64,12 @@ pub(crate) fn park(deadline: Option<Instant>) {
     if crate::cpu::current_task().is_some() {
         return crate::cpu::suspend::park(deadline);
     }
+    #[cfg(not(loom))]
+    ParkerRef::current().park(deadline);
+    #[cfg(loom)]
     match deadline {
         None => thread::park(),
-        #[cfg(loom)]
         Some(_) => thread::yield_now(),
-        #[cfg(not(loom))]
-        Some(deadline) => thread::park_timeout(deadline.saturating_duration_since(Instant::now())),
     }
 }
 

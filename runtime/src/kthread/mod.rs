@@ -49,7 +49,7 @@ mod owner;
 pub(crate) mod stay;
 mod tick;
 mod watcher;
-mod word;
+pub(crate) mod word;
 
 use crate::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering};
 use crate::cpu::Cpu;

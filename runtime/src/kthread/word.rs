@@ -34,6 +34,12 @@ impl Word {
         self.sleep_once(Some(&time)) || self.is_woken()
     }
 
+    /// Nobody uses it.
+    #[cfg(not(loom))]
+    pub(crate) fn reset(&self) {
+        self.0.store(EMPTY, Ordering::Relaxed);
+    }
+
     fn is_woken(&self) -> bool {
         self.0.compare_exchange(WOKEN, EMPTY, Ordering::AcqRel, Ordering::Relaxed).is_ok()
     }
