@@ -84,8 +84,8 @@ int fairground_stats_print(int fd, int format) FAIRGROUND_NOTHROW;
 /*
  * Writes the heap profile as it is now to a file, in pprof's format; a file that exists is replaced. At exit it is written
  * anyway, to the file that FAIRGROUND_CONF names. See docs/profiling.md.
- * Returns 0, EINVAL if path is NULL, ENODATA if no profile is being taken (FAIRGROUND_CONF has no profile:true), or the
- * error number of the system call that failed.
+ * Returns 0, EINVAL if path is NULL, ENODATA if no profile is being taken (FAIRGROUND_CONF has neither profile:true nor
+ * leaks:true), or the error number of the system call that failed.
  */
 int fairground_profile_write(const char *path) FAIRGROUND_NOTHROW;
 

@@ -135,7 +135,7 @@ pub(crate) fn resize(p: *mut u8, found: Found, align: usize, size: usize) -> *mu
 /// Writes the profile as it is now to a file, in pprof's format (protobuf, not compressed). An existing file is replaced.
 ///
 /// # Errors
-/// No profile is being taken (`profile:true` is not configured), or the file cannot be written.
+/// No profile is being taken (neither `profile:true` nor `leaks:true` is configured), or the file cannot be written.
 ///
 /// # Examples
 /// ```

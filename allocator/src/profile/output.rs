@@ -7,11 +7,12 @@ use crate::arch::syscall6;
 use crate::report;
 use crate::text::Text;
 use core::ffi::CStr;
+use core::fmt;
 
 /// Why a profile could not be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WriteError {
-    /// No profile is being taken: the configuration has no `profile:true`.
+    /// No profile is being taken: the configuration has neither `profile:true` nor `leaks:true`.
     NotProfiling,
     /// The system refused, with this `errno`.
     System(i32),
@@ -26,19 +27,41 @@ impl WriteError {
         }
     }
 
+    /// What the system's commonest refusals mean.
+    fn reason(self) -> Option<&'static str> {
+        match self {
+            WriteError::System(libc::ENOENT) => Some("no such directory"),
+            WriteError::System(libc::EACCES | libc::EROFS) => Some("not allowed"),
+            WriteError::System(libc::ENOSPC) => Some("no space left"),
+            _ => None,
+        }
+    }
+
     pub(crate) fn report(self, path: &CStr) {
         report::line(|text| {
             text.text("the profile could not be written to ").bytes(path.to_bytes()).text(": ");
-            match self {
-                WriteError::System(libc::ENOENT) => text.text("no such directory"),
-                WriteError::System(libc::EACCES | libc::EROFS) => text.text("not allowed"),
-                WriteError::System(libc::ENOSPC) => text.text("no space left"),
-                _ => text.text("error ").number(self.errno() as usize),
+            match self.reason() {
+                Some(reason) => text.text(reason),
+                None => text.text("error ").number(self.errno() as usize),
             };
             text.text(". profile_to:PATH names another file");
         });
     }
 }
+
+impl fmt::Display for WriteError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self, self.reason()) {
+            (WriteError::NotProfiling, _) => {
+                f.write_str("no profile is being taken; profile:true in FAIRGROUND_CONF or configure! takes one")
+            }
+            (WriteError::System(_), Some(reason)) => write!(f, "the profile could not be written: {reason}"),
+            (WriteError::System(errno), None) => write!(f, "the profile could not be written: error {errno}"),
+        }
+    }
+}
+
+impl core::error::Error for WriteError {}
 
 /// A file being written. Errors are kept to the end.
 pub(crate) struct Output {
@@ -140,6 +163,13 @@ mod tests {
         let pid = std::process::id();
         with_path(b"/a/%p%/%pb", |path| assert_eq!(path.to_str().unwrap(), format!("/a/{pid}%/{pid}b")));
         with_path(b"", |path| assert_eq!(path.to_str().unwrap(), format!("fairground.{pid}.heap.pb")));
+    }
+
+    #[test]
+    fn errors_say_what_to_do_or_what_the_system_said() {
+        assert!(WriteError::NotProfiling.to_string().contains("profile:true in FAIRGROUND_CONF"));
+        assert!(WriteError::System(libc::ENOSPC).to_string().ends_with(": no space left"));
+        assert!(WriteError::System(libc::EIO).to_string().ends_with(": error 5"));
     }
 
     #[test]
