@@ -130,6 +130,14 @@ pub(crate) struct CpuGuard<'a> {
     pub(crate) kthread: &'a Kthread,
 }
 
+impl CpuGuard<'_> {
+    /// Preemption was off before: this is the scheduler, or a signal handler, or who holds a spin lock.
+    #[inline]
+    pub(crate) fn was_forbidden(&self) -> bool {
+        self.kthread.times_forbidden() > 1
+    }
+}
+
 impl Deref for CpuGuard<'_> {
     type Target = Cpu;
 

@@ -2,7 +2,7 @@
 
 use super::queue::Queue;
 use super::sleep::Roused;
-use super::{Cpu, count, get_cpu};
+use super::{Cpu, CpuGuard, count, get_cpu};
 use crate::atomic::{Ordering, fence};
 use crate::clock::sched_clock;
 use crate::runtime::Shared;
@@ -58,7 +58,9 @@ pub(crate) unsafe fn enqueue(task: &TaskStruct, why: Enqueue) {
     let (preempt, at_once);
     {
         let mut queue = target.queue.lock();
-        at_once = matches!(task.entity.class(), Class::Fifo(_) | Class::RoundRobin(_));
+        // Not the running task wakes it, but a timer or a socket; or it is real-time.
+        at_once = guard.as_ref().is_none_or(CpuGuard::was_forbidden)
+            || matches!(task.entity.class(), Class::Fifo(_) | Class::RoundRobin(_));
         // SAFETY: by this function's contract.
         preempt = unsafe { queue.enqueue(shared, task, why, now) };
         target.note(&queue);

@@ -187,6 +187,13 @@ impl Kthread {
         add_to(unsafe { &*self.count.load(Ordering::Relaxed) }, u32::MAX);
     }
 
+    /// How many reasons there are against preemption. By the thread itself.
+    #[inline]
+    pub(crate) fn times_forbidden(&self) -> u32 {
+        // SAFETY: as in `forbid`.
+        unsafe { &*self.count.load(Ordering::Relaxed) }.load(Ordering::Relaxed)
+    }
+
     /// Preemption is off. By anybody: a thread without a count may not be preempted either.
     fn is_forbidden(&self) -> bool {
         // SAFETY: the thread is alive, as a cpu's owner or as the caller.
