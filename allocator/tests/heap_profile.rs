@@ -100,9 +100,9 @@ fn in_a_child() {
     match what.as_str() {
         "exact" => exact(),
         "estimate" => {
-            forget((0..100_000).map(|_| in_thread()).collect::<Vec<_>>().split_off(50_000));
-            forget((0..10_000).map(|_| kept()).collect::<Vec<_>>());
-            drop((0..10_000).map(|_| freed()).collect::<Vec<_>>());
+            forget((0..40_000).map(|_| in_thread()).collect::<Vec<_>>().split_off(20_000));
+            forget((0..2_000).map(|_| kept()).collect::<Vec<_>>());
+            drop((0..2_000).map(|_| freed()).collect::<Vec<_>>());
         }
         "storm" => storm(),
         "leak" => {
@@ -255,14 +255,14 @@ fn every_way_to_allocate_is_counted_exactly_when_every_block_is_recorded() {
 fn estimates_are_near_what_was_allocated_at_each_place() {
     let child = child("estimate", "profile:true,profile_every:1K");
     let values = child.by_place("exit.pb");
-    // 4.6 % of the small blocks are sampled: for those in use a spread of 2 in a hundred, and less for the others.
+    // 4.6 % of the small blocks are sampled: for those in use a spread of 3 in a hundred, and less for the others.
     for (place, expected) in [
-        ("in_thread", [100_000.0, 4_800_000.0, 50_000.0, 2_400_000.0]),
-        ("kept", [10_000.0, 10_000_000.0, 10_000.0, 10_000_000.0]),
-        ("freed", [10_000.0, 30_000_000.0, 0.0, 0.0]),
+        ("in_thread", [40_000.0, 1_920_000.0, 20_000.0, 960_000.0]),
+        ("kept", [2_000.0, 2_000_000.0, 2_000.0, 2_000_000.0]),
+        ("freed", [2_000.0, 6_000_000.0, 0.0, 0.0]),
     ] {
         for (value, expected) in values[place].into_iter().zip(expected) {
-            assert!((value as f64 - expected).abs() <= 0.15 * expected, "{place}: {:?}", values[place]);
+            assert!((value as f64 - expected).abs() <= 0.2 * expected, "{place}: {:?}", values[place]);
         }
     }
 }
