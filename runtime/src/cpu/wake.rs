@@ -55,12 +55,12 @@ pub(crate) unsafe fn enqueue(task: &TaskStruct, why: Enqueue) {
     }
     let now = sched_clock();
     task.stats.ready_since.store(now, Ordering::Relaxed);
+    // Not the running task wakes it, but a timer or a socket.
+    let by_others = guard.as_ref().is_none_or(CpuGuard::was_forbidden);
     let (preempt, at_once);
     {
         let mut queue = target.queue.lock();
-        // Not the running task wakes it, but a timer or a socket; or it is real-time.
-        at_once = guard.as_ref().is_none_or(CpuGuard::was_forbidden)
-            || matches!(task.entity.class(), Class::Fifo(_) | Class::RoundRobin(_));
+        at_once = by_others || matches!(task.entity.class(), Class::Fifo(_) | Class::RoundRobin(_));
         // SAFETY: by this function's contract.
         preempt = unsafe { queue.enqueue(shared, task, why, now) };
         target.note(&queue);

@@ -19,11 +19,18 @@ pub(crate) struct Spares {
     len: AtomicUsize,
     /// The least there were since the last time somebody asked.
     least: AtomicUsize,
+    /// Those that were started and are not in here yet. Counted by `kthreadd`.
+    coming: AtomicUsize,
 }
 
 impl Spares {
     pub(crate) fn new() -> Spares {
-        Spares { first: AtomicPtr::new(null_mut()), len: AtomicUsize::new(0), least: AtomicUsize::new(0) }
+        Spares {
+            first: AtomicPtr::new(null_mut()),
+            len: AtomicUsize::new(0),
+            least: AtomicUsize::new(0),
+            coming: AtomicUsize::new(0),
+        }
     }
 
     #[inline]
@@ -53,6 +60,21 @@ impl Spares {
         self.set(kthread.own.next_spare.take(), self.len() - 1);
         self.least.fetch_min(self.len(), Ordering::Relaxed);
         Some(kthread)
+    }
+
+    /// With those that will be.
+    pub(super) fn len_soon(&self) -> usize {
+        self.coming.load(Ordering::Acquire) + self.len()
+    }
+
+    /// One is started.
+    pub(super) fn comes(&self) {
+        self.coming.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// It is here, or it could not be started.
+    pub(super) fn came(&self) {
+        self.coming.fetch_sub(1, Ordering::Release);
     }
 
     /// How many were not needed since the last call.
@@ -96,6 +118,7 @@ impl Cpu {
         let now = sched_clock();
         let mut queue = self.queue.lock_quick();
         self.spares.push(&queue, kthread);
+        self.spares.came();
         if queue.has_thread(now) {
             self.note(&queue);
             self.kick(&queue, false, false, now);

@@ -120,13 +120,13 @@ pub(crate) fn main(shared: &Arc<Shared>) {
     let kthreads = &shared.kthreads;
     while !shared.is_over() {
         for cpu in shared.cpus.iter() {
-            while !shared.is_over() && cpu.spares.len() < SPARES {
+            while !shared.is_over() && cpu.spares.len_soon() < SPARES {
+                cpu.spares.comes();
                 if let Err(error) = kthreads.start(shared, cpu.index as usize, false) {
+                    cpu.spares.came();
                     kthreads.say(&error);
                     break;
                 }
-                // It counts once it sleeps.
-                wait_for_it(shared, cpu);
             }
         }
         if !kthreads.word.sleep_for(KEEP) {
@@ -144,16 +144,6 @@ fn end_not_needed(cpu: &Cpu) {
         {
             kthread.end();
         }
-    }
-}
-
-fn wait_for_it(shared: &Shared, cpu: &Cpu) {
-    let before = cpu.spares.len();
-    for _ in 0..100 {
-        if cpu.spares.len() != before || shared.is_over() {
-            return;
-        }
-        std::thread::sleep(Duration::from_micros(50));
     }
 }
 

@@ -71,6 +71,9 @@ fn yields(tasks: u64, n: u64) -> Result<u64, String> {
         let begun = Arc::clone(&begun);
         spawn(move || {
             begun.fetch_add(1, Ordering::Relaxed);
+            while begun.load(Ordering::Relaxed) < tasks {
+                yield_now();
+            }
             let mut done = 0;
             for _ in 0..n / tasks {
                 yield_now();
