@@ -10,6 +10,7 @@ use crate::clock;
 use crate::cpu::{Cpu, worker};
 use crate::error::BuildError;
 use crate::group::Groups;
+use crate::kthread::watchdog::Watchdog;
 use crate::kthread::{self, kthreadd::Kthreads};
 use crate::sched::policy::PolicyRef;
 use crate::sched::{RunQueue, Tunables};
@@ -31,6 +32,9 @@ const CPUS_MAX: usize = 1024;
 /// Kernel threads for each worker, unless the program says otherwise.
 const THREADS_PER_CPU: usize = 64;
 
+/// What is called a stall is no shorter.
+const SHORTEST_STALL: Duration = Duration::from_millis(10);
+
 /// Most that it may say.
 const THREADS_MAX: usize = 16_384;
 
@@ -49,6 +53,7 @@ pub(crate) struct Shared {
     pub(crate) preempts: bool,
     pub(crate) kthreads: Kthreads,
     pub(crate) groups: Groups,
+    pub(crate) watchdog: Watchdog,
     /// Cpus that look for work or sleep.
     pub(crate) sleepers: AtomicUsize,
     /// Tasks that have not ended.
@@ -259,6 +264,7 @@ impl Runtime {
             cpu.wake();
             cpu.watch.ends();
         });
+        self.shared.watchdog.ends();
         self.shared.kthreads.stop();
         // Sockets may outlive their runtime, in plain threads.
         self.shared.cpus.iter().for_each(|cpu| cpu.reactor.end());
@@ -310,6 +316,7 @@ pub struct RuntimeBuilder {
     preempt: bool,
     signal: i32,
     kernel_threads: Option<usize>,
+    stall_warning: Option<Duration>,
 }
 
 impl RuntimeBuilder {
@@ -324,6 +331,7 @@ impl RuntimeBuilder {
             preempt: true,
             signal: libc::SIGURG,
             kernel_threads: None,
+            stall_warning: Some(Duration::from_secs(1)),
         }
     }
 
@@ -395,6 +403,14 @@ impl RuntimeBuilder {
         self
     }
 
+    /// How long a task may hold its cpu while others wait for it before that is said on stderr, with a backtrace; `None`: it is never said. Without this, a
+    /// second. Times below 10 ms count as that. In the migrating mode such tasks are preempted, and nothing is said.
+    #[must_use]
+    pub fn stall_warning(mut self, after: Option<Duration>) -> RuntimeBuilder {
+        self.stall_warning = after;
+        self
+    }
+
     /// The migrating mode: tasks are preempted at any instruction, blocked calls let others run, and a task may go on on another kernel thread after each
     /// suspension.
     ///
@@ -453,6 +469,7 @@ impl RuntimeBuilder {
             preempts,
             kthreads: Kthreads::new(kernel_threads, self.signal),
             groups: Groups::default(),
+            watchdog: Watchdog::new(),
             stack_size: self.stack_size,
             sleepers: AtomicUsize::new(0),
             live: AtomicUsize::new(0),
@@ -462,7 +479,10 @@ impl RuntimeBuilder {
         });
         remember(&shared);
         let mut runtime = Runtime { shared, stopped: false };
-        if let Err(error) = runtime.start_threads() {
+        // If the program has a handler for it the watchdog says where tasks are without their help.
+        let asks_by = if preempts { None } else { kthread::interrupt::install(self.signal).ok().map(|()| self.signal) };
+        let stalls = self.stall_warning.filter(|_| !preempts).map(|limit| (limit.max(SHORTEST_STALL), asks_by));
+        if let Err(error) = runtime.start_threads(stalls) {
             runtime.stop();
             return Err(BuildError::System(error));
         }
@@ -496,10 +516,15 @@ impl RuntimeBuilder {
 }
 
 impl Runtime {
-    fn start_threads(&self) -> std::io::Result<()> {
+    fn start_threads(&self, stalls: Option<(Duration, Option<i32>)>) -> std::io::Result<()> {
         let (shared, kthreads) = (&self.shared, &self.shared.kthreads);
         for cpu in 0..shared.cpus.len() {
             kthreads.start(shared, cpu, true)?;
+        }
+        if let Some((limit, signal)) = stalls {
+            let theirs = Arc::clone(shared);
+            let body = move || kthread::watchdog::main(&theirs, limit, signal);
+            kthreads.start_other("fairground-watchdog".into(), body)?;
         }
         if shared.preempts {
             let watched = if kthread::can_rescue() { shared.cpus.len() } else { 0 };

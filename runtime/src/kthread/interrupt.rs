@@ -71,8 +71,9 @@ extern "C" fn on_signal(_: c_int) {
 
 impl Kthread {
     fn interrupted(&self) {
+        self.trace.take();
         self.tick.fired();
-        let Some(cpu) = self.cpu() else { return };
+        let Some(cpu) = self.cpu().filter(|cpu| cpu.preempts) else { return };
         let task = self.current();
         if self.is_forbidden() || task.is_none() {
             // In the runtime; but a cpu that is idle looks at everything before it runs the next task.

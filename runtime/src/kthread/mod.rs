@@ -12,6 +12,7 @@
 //! blocked.rs    a cpu whose owner is blocked in the kernel is taken; the owner comes back later
 //! watcher.rs    finds blocked owners: a thread that runs when a core has nothing else to do
 //! kthreadd.rs   makes and ends kernel threads
+//! watchdog.rs   tells of tasks that hold their cpu for long
 //! ```
 //!
 //! # States
@@ -48,6 +49,7 @@ pub(crate) mod kthreadd;
 mod owner;
 pub(crate) mod stay;
 mod tick;
+pub(crate) mod watchdog;
 mod watcher;
 pub(crate) mod word;
 
@@ -61,6 +63,7 @@ use std::cell::Cell;
 use std::ptr::{NonNull, null_mut};
 use std::sync::atomic::AtomicI32;
 use tick::Tick;
+use watchdog::Trace;
 pub(crate) use watcher::{Watch, main as watch};
 use word::Word;
 
@@ -82,6 +85,7 @@ pub(crate) struct Kthread {
     /// It shall end when it is a spare and wakes.
     ends: AtomicBool,
     tick: Tick,
+    trace: Trace,
     own: Own,
 }
 
@@ -133,6 +137,7 @@ impl Kthread {
             waits: AtomicBool::new(false),
             ends: AtomicBool::new(false),
             tick: Tick::new(),
+            trace: Trace::new(),
             own: Own {
                 cpu: Cell::new(None),
                 resumer: Cell::new(None),

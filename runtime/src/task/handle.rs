@@ -40,6 +40,10 @@ impl Task {
         Task(task)
     }
 
+    pub(crate) fn task(&self) -> &TaskStruct {
+        &self.0
+    }
+
     /// The task that runs here; None in plain threads.
     pub fn current() -> Option<Task> {
         crate::cpu::current().map(Task)

@@ -161,9 +161,9 @@ fn die(stack: StackExtent) -> ! {
     std::process::abort()
 }
 
-/// What our handler needs besides the kernel's frame, or std's after it: two messages and the formatting, in a debug build about
-/// 4 KiB; the double, for the program's own handlers.
-const HANDLER: usize = 8 << 10;
+/// What handlers need besides the kernel's frame: the one here two messages and the formatting, in a debug build about 4 KiB; that of the tick, which looks at
+/// sockets and queues and takes backtraces, some more, beside another signal's; and the program's own. What is not used is not resident.
+const HANDLER: usize = 48 << 10;
 
 /// Bytes that an alternate stack must have here: the frame of this machine's registers (12 KiB with AMX) and the handler's.
 fn alternate_size() -> usize {
