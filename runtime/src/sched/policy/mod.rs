@@ -23,7 +23,7 @@
 //!
 //! # A policy of your own
 //!
-//! `examples/src/runtime/lottery.rs` is a complete one, with a simulation and a runtime that use it. In short:
+//! `examples/src/runtime/feedback.rs` is a complete one of 50 lines, with a simulation and a runtime that use it. In short:
 //!
 //! ```
 //! use fairground_runtime::sched::policy::{Arrival, Contender, Policy, PolicyRef, Queue};
