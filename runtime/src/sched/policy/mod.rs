@@ -1,6 +1,6 @@
 //! Policies: who of those in a queue runs next, and for how long.
 //!
-//! A cpu's fair queue ([`FairQueue`](super::fair)) keeps those that wait in a tree, by a *key*; the smallest runs next, equal ones run
+//! A cpu's fair queue (`fair.rs`) keeps those that wait in a tree, by a *key*; the smallest runs next, equal ones run
 //! in the order in which they came. Queueing, groups, quotas, charging and moving between cpus are the queue's. What a [`Policy`] says is
 //! which key somebody gets that comes ([`place`](Policy::place)), how long the running one goes on ([`slice`](Policy::slice)), and
 //! whether one that comes interrupts it ([`preempts`](Policy::preempts)). A runtime and a [simulation](crate::sim) are made with a
