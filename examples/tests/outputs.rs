@@ -148,6 +148,14 @@ fn pipeline_adds_up_what_all_stages_passed_on() {
 }
 
 #[test]
+fn a_policy_of_ones_own_is_simulated_and_runs() {
+    let text = output(example("feedback").arg("200"));
+    for part in ["cfs on 2 simulated cores", "feedback on 2 simulated cores", "typing", "1 + 2 + ... + 100 = 5050"] {
+        assert!(text.contains(part), "no {part:?} in:\n{text}");
+    }
+}
+
+#[test]
 fn tenants_get_their_shares() {
     let text = output(example("tenants").arg("1"));
     let share = |name: &str| {
@@ -163,7 +171,7 @@ fn tenants_get_their_shares() {
 
 #[test]
 fn examples_of_the_runtime_say_what_they_take() {
-    for (name, wrong) in [("pipeline", "many"), ("tenants", "-1"), ("tcp_echo", "many")] {
+    for (name, wrong) in [("feedback", "many"), ("pipeline", "many"), ("tenants", "-1"), ("tcp_echo", "many")] {
         let output = example(name).arg(wrong).output().expect("it runs");
         assert_eq!(output.status.code(), Some(1), "{name} {wrong}");
         assert!(!output.stderr.is_empty(), "{name} {wrong} said nothing");

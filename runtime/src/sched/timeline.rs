@@ -117,14 +117,18 @@ impl Timeline {
     #[inline]
     pub(super) fn remove(&mut self, entity: EntityRef) {
         debug_assert!(entity.run_node.is_linked());
-        if self.leftmost == Some(entity) {
-            self.leftmost = self.next(entity);
-        }
+        let first = self.leftmost == Some(entity);
         if self.rightmost == Some(entity) {
             self.rightmost = self.prev(entity);
         }
         // SAFETY: by this function's contract.
-        unsafe { self.tree.cursor_mut_from_ptr(entity.as_ptr().as_ptr()) }.remove();
+        let mut cursor = unsafe { self.tree.cursor_mut_from_ptr(entity.as_ptr().as_ptr()) };
+        cursor.remove();
+        if first {
+            // The cursor went on to the next one, which is a queued entity as well.
+            // SAFETY: so it keeps the contract.
+            self.leftmost = cursor.get().map(|next| unsafe { EntityRef::new(next) });
+        }
     }
 
     /// Takes out the leftmost, which is `out`, and puts another one in.

@@ -145,7 +145,7 @@ impl<'a> Machine<'a> {
                         self.tally.sample(self.now, &mut self.tasks, &self.entities, self.specs);
                         progress(self.now);
                         if at < end {
-                            self.plan((at + sample).min(end), Event::Sample);
+                            self.plan(at.saturating_add(sample).min(end), Event::Sample);
                         }
                     }
                 }

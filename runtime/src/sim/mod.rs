@@ -176,7 +176,7 @@ impl<'a> Simulation<'a> {
     /// # Errors
     /// As [`run`](Simulation::run).
     pub fn run_with(&self, mut progress: impl FnMut(Duration)) -> Result<Report, SimulationError> {
-        let (end, cpus) = (self.duration.as_nanos() as u64, self.topology.cpus().len());
+        let (end, cpus) = (ns(self.duration), self.topology.cpus().len());
         let mut machine = self.machine(cpus)?;
         machine.run_until(end, SAMPLE_NS, |now| progress(Duration::from_nanos(now)));
         Ok(self.report(machine))
@@ -202,15 +202,15 @@ impl<'a> Simulation<'a> {
                 return Err(SimulationError::NoSuchCpu { task: spec.name.clone(), cpu: on, cpus });
             }
             // One for each cpu, then the next one for each.
-            let mut came = vec![0; spec.streams(cpus)];
+            let mut came = vec![0_u64; spec.streams(cpus)];
             for number in 0..spec.count {
                 for (stream, came) in came.iter_mut().enumerate() {
                     let index = tasks.len();
                     let mut random = self.random(index);
                     if number > 0 {
-                        *came += spec.every.map_or(0, |every| every.draw(&mut random));
+                        *came = came.saturating_add(spec.every.map_or(0, |every| every.draw(&mut random)));
                     }
-                    starts.push(*came + spec.start.draw(&mut random));
+                    starts.push(came.saturating_add(spec.start.draw(&mut random)));
                     let place = if spec.per_cpu { stream } else { index };
                     tasks.push(SimTask::new(kind, spec, spec.on.map_or(place % cpus, |on| on as usize), random));
                     let group = spec.group.map(|group| Arc::clone(&groups[group]));
@@ -239,7 +239,7 @@ impl<'a> Simulation<'a> {
 
     /// Some of each kind.
     fn lanes(&self, tasks: &[SimTask]) -> Lanes {
-        let window = self.window.start.as_nanos() as u64..self.window.end.as_nanos() as u64;
+        let window = ns(self.window.start)..ns(self.window.end);
         let specs = &self.workload.tasks;
         let of = |kind: usize| tasks.iter().enumerate().filter(move |(_, task)| task.kind == kind);
         let each = (LANES_MOST / specs.len()).max(1);
@@ -260,7 +260,7 @@ impl<'a> Simulation<'a> {
         for task in tasks.iter().filter(|task| task.fresh && task.state == State::Waiting) {
             tally.latency(task.kind, now - task.came);
         }
-        let ns = |ns: f64| Duration::from_nanos(ns.max(0.0) as u64);
+        let time = |ns: f64| Duration::from_nanos(ns.max(0.0) as u64);
         let kinds: Vec<_> = self
             .workload
             .tasks
@@ -283,13 +283,13 @@ impl<'a> Simulation<'a> {
                     name: spec.name.clone(),
                     tasks: mine().count(),
                     ran: Duration::from_nanos(got),
-                    ideal: ns(ideal),
+                    ideal: time(ideal),
                     ran_each: (
                         Duration::from_nanos(mine().map(ran).min().unwrap_or(0)),
                         Duration::from_nanos(mine().map(ran).max().unwrap_or(0)),
                     ),
-                    lag: ns(books.most_lag),
-                    lead: ns(books.most_lead),
+                    lag: time(books.most_lag),
+                    lead: time(books.most_lead),
                     latency: percentiles(&mut books.latencies),
                     response: percentiles(&mut books.responses),
                     preemptions: books.preemptions,
@@ -324,6 +324,11 @@ impl<'a> Simulation<'a> {
             lanes: tally.lanes.end(),
         }
     }
+}
+
+/// Of the machine's clock.
+fn ns(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// What a machine cannot do for a workload.

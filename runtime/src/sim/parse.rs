@@ -251,7 +251,7 @@ impl std::error::Error for TimeError {}
 fn time(text: &str) -> Result<u64, String> {
     let error = || {
         format!(
-            "time '{text}': a number with ns, us, ms or s is allowed (5ms, 1.5s), up to 100 hours; random ones are 1ms..5ms and ~5ms"
+            "time '{text}': a number with ns, us, ms or s is allowed (5ms, 1.5s), up to 360000s; random ones are 1ms..5ms and ~5ms"
         )
     };
     let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.').len();

@@ -213,6 +213,13 @@ fn what_the_machine_cannot_do_is_an_error_that_says_so() {
     let machine = "4".parse::<Shape>().unwrap().topology();
     let error = |text: &str| Simulation::new(&text.parse().unwrap(), &machine).run().expect_err(text).to_string();
     assert_eq!(error("task a run 1ms end on 4"), "task 'a' is spawned on cpu 4: the machine has cpus 0 to 3");
+    assert_eq!(error("task a run 1ms end on 4 count 9"), error("task a run 1ms end on 4"));
     let many = error("task a per-cpu 1000000 run 1ms end");
     assert_eq!(many, "4000000 tasks on this machine: 1000000 are the most");
+}
+
+#[test]
+fn times_beyond_the_clock_are_never_reached() {
+    let report = simulate("cfs", "2", "duration 1ms\ntask rare count 1000000 every 360000s run 1us end");
+    assert_eq!((report.tasks, report.bursts), (1, 1));
 }

@@ -4,15 +4,22 @@
 //! |---|---|
 //! | `table` | the figures as text, policies under each other |
 //! | `json` | the same for other tools |
+//! | `page` | the same as a page with pictures |
+//! | `gantt`, `vruntime`, `picture` | who runs when; virtual run time over time; what both have in common |
 
+mod gantt;
 mod json;
+mod page;
+mod picture;
 mod table;
+mod vruntime;
 
 use crate::refusal::Refusal;
 use clap::Args;
 use fairground_runtime::sched::policy::{PolicyError, PolicyRef};
 use fairground_runtime::sim::{Report, Simulation, Workload};
 use fairground_runtime::topology::Shape;
+use page::Origin;
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -68,7 +75,13 @@ pub struct Options {
     /// Write the figures to FILE as JSON (`-`: to stdout, instead of the table)
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Write a page with tables and pictures to FILE
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
 }
+
+/// What the pictures show: some turns of each policy, and slices that can be seen still.
+const WINDOW: Duration = Duration::from_millis(50);
 
 /// Runs the simulation and prints what came out.
 pub fn sim(options: Options) -> Result<ExitCode, Refusal> {
@@ -91,6 +104,8 @@ pub fn sim(options: Options) -> Result<ExitCode, Refusal> {
     let policies = policies(&options.policy)?;
     let simulation =
         Simulation::new(&workload, &topology).duration(duration).seed(options.seed).migrating(!options.stay);
+    let window = WINDOW.min(duration);
+    let simulation = if options.html.is_some() { simulation.follow(Duration::ZERO..window) } else { simulation };
     let mut reports = Vec::new();
     for policy in policies {
         let mut progress = Progress::new(policy.name().to_owned(), duration);
@@ -100,6 +115,22 @@ pub fn sim(options: Options) -> Result<ExitCode, Refusal> {
             Refusal::launcher(what, "change the workload, or choose another machine")
         })?);
     }
+    if let Some(path) = &options.html {
+        let origin = Origin {
+            workload: &options.workload,
+            text: &text,
+            machine: &options.cpus,
+            window,
+            command: command(&options, duration),
+        };
+        let page = page::page(&reports, &origin).map_err(|error| {
+            Refusal::launcher(
+                format!("cannot draw {error}"),
+                "leave out --html, and report this as a fault of Fairground",
+            )
+        })?;
+        write(path, &page)?;
+    }
     match &options.json {
         Some(path) if path.as_os_str() == "-" => print(&json::text(&reports)),
         Some(path) => {
@@ -108,6 +139,19 @@ pub fn sim(options: Options) -> Result<ExitCode, Refusal> {
         }
         None => print(&table::text(&reports)),
     }
+}
+
+/// What gives the same figures again.
+fn command(options: &Options, duration: Duration) -> String {
+    format!(
+        "fairground sim --policy {} --cpus {} --workload {} --duration {}us --seed {}{}",
+        options.policy.join(","),
+        options.cpus,
+        options.workload,
+        duration.as_micros(),
+        options.seed,
+        if options.stay { " --stay" } else { "" }
+    )
 }
 
 fn policies(names: &[String]) -> Result<Vec<PolicyRef>, Refusal> {

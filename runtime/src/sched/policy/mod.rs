@@ -1,6 +1,6 @@
 //! Policies: who of those in a queue runs next, and for how long.
 //!
-//! A cpu's fair queue ([`FairQueue`](super::fair)) keeps those that wait in a tree, by a *key*; the smallest runs next, equal ones run
+//! A cpu's fair queue (`fair.rs`) keeps those that wait in a tree, by a *key*; the smallest runs next, equal ones run
 //! in the order in which they came. Queueing, groups, quotas, charging and moving between cpus are the queue's. What a [`Policy`] says is
 //! which key somebody gets that comes ([`place`](Policy::place)), how long the running one goes on ([`slice`](Policy::slice)), and
 //! whether one that comes interrupts it ([`preempts`](Policy::preempts)). A runtime and a [simulation](crate::sim) are made with a
@@ -23,7 +23,7 @@
 //!
 //! # A policy of your own
 //!
-//! `examples/src/runtime/lottery.rs` is a complete one, with a simulation and a runtime that use it. In short:
+//! `examples/src/runtime/feedback.rs` is a complete one of 50 lines, with a simulation and a runtime that use it. In short:
 //!
 //! ```
 //! use fairground_runtime::sched::policy::{Arrival, Contender, Policy, PolicyRef, Queue};
