@@ -8,9 +8,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 fn ends_and_counts(policy: PolicyRef) {
-    let name = policy.name().to_owned();
-    let runtime = Runtime::builder().workers(2).policy(policy).build().expect("a runtime");
-    let group = Group::new(&runtime, "some", Shares::default());
+    let builder = Runtime::builder().workers(2).policy(policy.clone());
+    ends_and_counts_on(&builder.build().expect("a runtime"), policy.name());
+    // SAFETY: the tasks keep nothing of a kernel thread over a suspension point.
+    let migrating = unsafe { Runtime::builder().workers(2).policy(policy.clone()).migrating() };
+    ends_and_counts_on(&migrating.build().expect("a runtime"), policy.name());
+}
+
+fn ends_and_counts_on(runtime: &Runtime, name: &str) {
+    let group = Group::new(runtime, "some", Shares::default());
     let inner = group.child("fewer", Shares::new(100).expect("it is allowed"));
     let sum = Arc::new(Mutex::new(0));
     let tasks: Vec<_> = (0..60)
@@ -30,7 +36,7 @@ fn ends_and_counts(policy: PolicyRef) {
                     }
                 }
             };
-            builder.spawn_on(&runtime, body).expect("a task")
+            builder.spawn_on(runtime, body).expect("a task")
         })
         .collect();
     tasks.into_iter().for_each(|task| task.join().expect("it ends"));
