@@ -97,7 +97,12 @@ pub fn is_disabled() -> bool {
 #[cfg(not(loom))]
 #[inline(never)]
 fn add(change: u32) -> u32 {
-    COUNT.with(|count| add_to(count, change))
+    let before = COUNT.with(|count| add_to(count, change));
+    if before == 0 && change == 1 {
+        // A task that was blocked in the kernel may be without a cpu. Now it may still wait for one; with a lock it might not.
+        crate::kthread::hand_over::ensure_cpu();
+    }
+    before
 }
 
 /// Not one locked instruction: a signal that comes in between leaves the count as it found it, and other threads only read.

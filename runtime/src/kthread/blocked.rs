@@ -33,17 +33,30 @@ impl Kthread {
 
     /// Woken without a cpu: takes one that the watcher found to have a blocked owner, if it is so still. Its queue is locked.
     pub(super) fn rescue<'a>(&self, shared: &'a Shared) -> Option<(&'a Cpu, SpinGuard<'a, Queue>)> {
-        let reported = shared.cpus.iter().filter(|cpu| cpu.watch.is_reported());
+        // Who has a task helps only the cpu in whose queue that is: so there is something to run, on a thread that there is.
+        // SAFETY: the task that this thread is on.
+        let own = self.current().map(|task| unsafe { task.as_ref() }.cpu.load(Ordering::Relaxed));
+        let reported =
+            shared.cpus.iter().filter(|cpu| cpu.watch.is_reported() && own.is_none_or(|own| own == cpu.index));
         reported.filter_map(|cpu| self.takes(cpu).map(|queue| (cpu, queue))).next()
     }
 
     fn takes<'a>(&self, cpu: &'a Cpu) -> Option<SpinGuard<'a, Queue>> {
         let mut queue = cpu.queue.lock_quick();
-        // A spare of this cpu; or nobody's, as its task is bound to it.
-        if !cpu.watch.take_report() || !(self.current().is_some() || cpu.spares.remove(&queue, self)) {
+        // A spare of this cpu; or nobody's, as its task is bound to it, and in this queue.
+        let is_spare = self.current().is_none();
+        // SAFETY: the task that this thread is on. Whoever moves it has the lock of the queue that it leaves.
+        let is_here = |task: NonNull<TaskStruct>| unsafe { task.as_ref() }.cpu.load(Ordering::Relaxed) == cpu.index;
+        let may = if is_spare { cpu.spares.remove(&queue, self) } else { self.current().is_some_and(is_here) };
+        if !may {
             return None;
         }
-        let is_spare = self.current().is_none();
+        if !cpu.watch.take_report() {
+            if is_spare {
+                cpu.spares.push(&queue, self);
+            }
+            return None;
+        }
         // Between that and the lock it may have been given another one.
         let owner = cpu.owner.get().filter(|_| self.given.load(Ordering::Acquire).is_null());
         let taken = owner.and_then(|owner| {

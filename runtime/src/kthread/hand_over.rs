@@ -244,6 +244,16 @@ pub(crate) fn cpu_of<'a>(kthread: &Kthread) -> Option<&'a Cpu> {
     if cpu.owner.is(kthread) { Some(cpu) } else { kthread.comes_back() }
 }
 
+/// Preemption has just been forbidden: the task that runs here, if one does, waits until it has a cpu.
+#[inline]
+pub(crate) fn ensure_cpu() {
+    if let Some(kthread) = this_kthread()
+        && kthread.current().is_some()
+    {
+        cpu_of(kthread);
+    }
+}
+
 /// Preemption is on again, on the kernel thread that runs here.
 #[inline]
 pub(crate) fn put_cpu() {

@@ -6,6 +6,7 @@
 //!
 //! The watcher takes no lock: what runs only when nothing else does must not hold one.
 
+use super::Kthread;
 use super::word::Word;
 use crate::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::clock::monotonic;
@@ -113,10 +114,13 @@ impl Cpu {
         }
         self.watch.seen.store(seen, Ordering::Relaxed);
         self.watch.reported.store(true, Ordering::Release);
-        // Without a spare, a thread whose task is ready: see `blocked.rs`.
-        match self.spares.first().or_else(|| shared.kthreads.all.iter().find(|kthread| kthread.waits_with_task())) {
-            Some(rescuer) => rescuer.poke(),
-            None => pause(),
+        match self.spares.first() {
+            Some(spare) => spare.poke(),
+            // The threads whose tasks are ready: who has its task in this queue goes on (`blocked.rs`).
+            None => {
+                shared.kthreads.all.iter().filter(|kthread| kthread.waits_with_task()).for_each(Kthread::poke);
+                pause();
+            }
         }
         yield_to_others();
     }
