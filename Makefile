@@ -230,8 +230,9 @@ demo:
 	@echo 'Real programs on the allocator they come with and on Fairground (two minutes at most)'
 	'$(TARGET)/release/fairground' demo $(DEMO_FLAGS)
 	@echo
-	@echo 'Green threads (builds for a minute the first time): tenants that share a core by weight; a server of tasks and its clients'
+	@echo 'Green threads (builds for a minute the first time): tenants that share a core by weight; a tick beside hogs; a server of tasks and its clients'
 	$(CARGO) run --locked --quiet --release -p fairground-examples --example tenants
+	$(CARGO) run --locked --quiet --release -p fairground-examples --example hogs
 	$(CARGO) run --locked --quiet --release -p fairground-examples --example tcp_echo
 
 .PHONY: bench

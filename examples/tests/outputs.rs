@@ -156,6 +156,24 @@ fn a_policy_of_ones_own_is_simulated_and_runs() {
 }
 
 #[test]
+fn hogs_are_preempted() {
+    let text = output(example("hogs").arg("0.5"));
+    let late = |what: &str| -> f64 {
+        let line =
+            text.lines().find(|line| line.starts_with(what)).unwrap_or_else(|| panic!("no {what:?} in:\n{text}"));
+        line.split("late by")
+            .nth(1)
+            .and_then(|rest| rest.split_whitespace().next())
+            .expect("a number")
+            .parse()
+            .expect("a number")
+    };
+    // Half of all ticks are over when the first hog is.
+    assert!(late("without preemption") > 100.0, "{text}");
+    assert!(late("with preemption") < 50.0, "{text}");
+}
+
+#[test]
 fn tenants_get_their_shares() {
     let text = output(example("tenants").arg("1"));
     let share = |name: &str| {
@@ -171,7 +189,9 @@ fn tenants_get_their_shares() {
 
 #[test]
 fn examples_of_the_runtime_say_what_they_take() {
-    for (name, wrong) in [("feedback", "many"), ("pipeline", "many"), ("tenants", "-1"), ("tcp_echo", "many")] {
+    for (name, wrong) in
+        [("feedback", "many"), ("hogs", "0"), ("pipeline", "many"), ("tenants", "-1"), ("tcp_echo", "many")]
+    {
         let output = example(name).arg(wrong).output().expect("it runs");
         assert_eq!(output.status.code(), Some(1), "{name} {wrong}");
         assert!(!output.stderr.is_empty(), "{name} {wrong} said nothing");
