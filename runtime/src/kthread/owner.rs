@@ -125,6 +125,7 @@ mod models {
                     }
                     drop(lock);
                     if taken {
+                        // SAFETY: the model's own question: only the owner is here.
                         cpu.own.with_mut(|own| unsafe { *own += 1 });
                     }
                     taken
@@ -139,6 +140,7 @@ mod models {
                     cpu.owner.is(this)
                 };
                 if mine {
+                    // SAFETY: as above.
                     cpu.own.with_mut(|own| unsafe { *own += 1 });
                 }
                 knows = !mine;
