@@ -309,7 +309,7 @@ impl Runtime {
 pub struct RuntimeBuilder {
     workers: Option<usize>,
     stack_size: StackSize,
-    tunables: Tunables,
+    tunables: Option<Tunables>,
     policy: PolicyRef,
     migrating: bool,
     pin: bool,
@@ -324,7 +324,7 @@ impl RuntimeBuilder {
         RuntimeBuilder {
             workers: None,
             stack_size: StackSize::default(),
-            tunables: Tunables::default(),
+            tunables: None,
             policy: PolicyRef::default(),
             migrating: false,
             pin: true,
@@ -365,10 +365,10 @@ impl RuntimeBuilder {
         self
     }
 
-    /// The fair class' constants.
+    /// The fair class' constants: without this [`Tunables::default`], and in runtimes that preempt [`Tunables::preemptive`].
     #[must_use]
     pub fn tunables(mut self, tunables: Tunables) -> RuntimeBuilder {
-        self.tunables = tunables;
+        self.tunables = Some(tunables);
         self
     }
 
@@ -450,10 +450,11 @@ impl RuntimeBuilder {
         let places = NonZeroUsize::new(workers).map_or(Vec::new(), |workers| topology.placement(workers));
         clock::calibrate();
         let registry = Idr::new();
+        let tunables = self.tunables.unwrap_or(if preempts { Tunables::preemptive() } else { Tunables::default() });
         let cpus = (0..workers)
             .map(|index| {
                 let stacks = StackCache::new(self.stack_size).map_err(BuildError::Stacks)?;
-                let rq = RunQueue::new(index as u32, self.tunables, self.policy.clone());
+                let rq = RunQueue::new(index as u32, tunables, self.policy.clone());
                 let processor = places.get(index).copied().filter(|_| self.pin && workers <= topology.cpus().len());
                 Cpu::new(index as u32, processor, workers, preempts, rq, stacks, registry.range())
                     .map_err(BuildError::System)

@@ -156,15 +156,16 @@ fn report(shared: &Shared, cpu: &Cpu, owner: &Kthread, seen: &Seen, signal: Opti
     for frame in frames {
         backtrace::resolve(frame as *mut _, |symbol| {
             let name = symbol.name().map_or_else(|| "?".into(), |name| format!("{name:#}"));
-            let place =
-                symbol.filename().map(|file| format!(" at {}:{}", file.display(), symbol.lineno().unwrap_or(0)));
-            named.push(format!("{name}{}", place.unwrap_or_default()));
+            let file = symbol.filename();
+            let place = file.map(|file| format!(" at {}:{}", file.display(), symbol.lineno().unwrap_or(0)));
+            let is_the_body = file.is_some_and(|file| file.ends_with("runtime/src/task/task.rs"));
+            named.push((format!("{name}{}", place.unwrap_or_default()), is_the_body));
         });
     }
-    let first = named.iter().position(|name| name.contains("on_signal")).map_or(0, |handler| handler + 1);
+    let first = named.iter().position(|(name, _)| name.contains("on_signal")).map_or(0, |handler| handler + 1);
     // Nor are those of the scheduler below it.
-    let its_own = named[first..].iter().take_while(|name| !name.starts_with("fairground_runtime::task::task::run"));
-    for (index, name) in its_own.filter(|name| !name.contains("__restore_rt")).enumerate() {
+    let its_own = named[first..].iter().take_while(|(_, is_the_body)| !is_the_body);
+    for (index, (name, _)) in its_own.filter(|(name, _)| !name.contains("__restore_rt")).enumerate() {
         let _ = writeln!(text, "  {index:>2}: {name}");
     }
     text

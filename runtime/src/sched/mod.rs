@@ -60,6 +60,13 @@ pub struct Tunables {
     pub bandwidth_slice: u64,
 }
 
+impl Tunables {
+    /// For tasks that are preempted: slices of 3 ms, so that those who compute lose less than a hundredth to it. Who wakes up does not wait for the end of a slice.
+    pub fn preemptive() -> Tunables {
+        Tunables { latency: 6_000_000, min_granularity: 3_000_000, ..Tunables::default() }
+    }
+}
+
 impl Default for Tunables {
     fn default() -> Tunables {
         Tunables {
