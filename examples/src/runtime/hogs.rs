@@ -10,6 +10,8 @@ use fairground_runtime::time::sleep_until;
 use fairground_runtime::{Builder, Runtime, RuntimeBuilder};
 use std::error::Error;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 const PERIOD: Duration = Duration::from_millis(1);
@@ -40,9 +42,16 @@ fn tick(time: Duration) -> Vec<Duration> {
 
 fn run(what: &str, builder: RuntimeBuilder, time: Duration) -> Result<(), Box<dyn Error>> {
     let runtime = builder.workers(1).stall_warning(None).build()?;
-    let ticker = runtime.spawn(move || tick(time));
-    // It has begun to sleep when the hogs come.
-    std::thread::sleep(5 * PERIOD);
+    let begun = Arc::new(AtomicBool::new(false));
+    let begins = Arc::clone(&begun);
+    let ticker = runtime.spawn(move || {
+        begins.store(true, Ordering::Relaxed);
+        tick(time)
+    });
+    // It sleeps when the hogs come.
+    while !begun.load(Ordering::Relaxed) {
+        std::thread::sleep(PERIOD);
+    }
     let end = Instant::now() + time;
     let hogs: Vec<_> = (0..4)
         .map(|n| Builder::new().name(format!("hog-{n}")).spawn_on(&runtime, move || compute(end)))
@@ -65,7 +74,7 @@ fn main() -> ExitCode {
     let time = seconds.ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
     let Some(time) = time.filter(|time| (0.1..=60.0).contains(&time.as_secs_f64())) else {
         eprintln!("usage: hogs [SECONDS], 0.1 to 60");
-        return ExitCode::from(2);
+        return ExitCode::FAILURE;
     };
     println!("a tick each millisecond, and four tasks on the same core that compute for {time:?}");
     let both = run("without preemption", Runtime::builder(), time)
