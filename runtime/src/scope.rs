@@ -128,9 +128,9 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         F: FnOnce() -> T + Send + 'scope,
         T: Send + 'scope,
     {
-        let result = Arc::new(Mutex::new(None));
+        let end = Arc::new(End::new(Arc::clone(&self.data)));
         let running = Running::new(Arc::clone(&self.data));
-        let theirs = Arc::clone(&result);
+        let theirs = Arc::clone(&end);
         let body = move || {
             // Declared first, dropped last: what borrows from the scope is gone before the scope may end.
             let running = running;
@@ -138,18 +138,16 @@ impl<'scope, 'env> Scope<'scope, 'env> {
             let outcome = catch_unwind(AssertUnwindSafe(f));
             let panic = match outcome {
                 Ok(value) => {
-                    *theirs.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some(value);
+                    *theirs.value.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some(value);
                     None
                 }
-                Err(panic) => Some(panic),
+                Err(panic) => {
+                    theirs.panicked.store(!panic.is::<Cancelled>(), Ordering::Relaxed);
+                    Some(panic)
+                }
             };
-            // Nobody has the handle: nobody will see the panic but the scope.
-            let alone = Arc::strong_count(&theirs) == 1;
             drop(theirs);
             if let Some(panic) = panic {
-                if alone && !panic.is::<Cancelled>() {
-                    running.0.panicked.store(true, Ordering::Relaxed);
-                }
                 drop(running);
                 resume_unwind(panic);
             }
@@ -162,7 +160,7 @@ impl<'scope, 'env> Scope<'scope, 'env> {
                 None => builder.spawn_in(Runtime::global().shared(), body),
             }
         }?;
-        Ok(ScopedJoinHandle { task, result, scope: PhantomData })
+        Ok(ScopedJoinHandle { task, end, scope: PhantomData })
     }
 }
 
@@ -184,11 +182,36 @@ impl Drop for Running {
     }
 }
 
+/// What a task of a scope ends with, shared by the task and its handle. Whichever of them goes last knows whether anybody saw a panic; if nobody did, it is
+/// the scope's.
+#[derive(Debug)]
+struct End<T> {
+    value: Mutex<Option<T>>,
+    panicked: AtomicBool,
+    /// Somebody joins.
+    is_seen: AtomicBool,
+    data: Arc<Data>,
+}
+
+impl<T> End<T> {
+    fn new(data: Arc<Data>) -> End<T> {
+        End { value: Mutex::new(None), panicked: AtomicBool::new(false), is_seen: AtomicBool::new(false), data }
+    }
+}
+
+impl<T> Drop for End<T> {
+    fn drop(&mut self) {
+        if *self.panicked.get_mut() && !*self.is_seen.get_mut() {
+            self.data.panicked.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
 /// The end of a task of a scope, to wait for.
 #[derive(Debug)]
 pub struct ScopedJoinHandle<'scope, T> {
     task: JoinHandle<()>,
-    result: Arc<Mutex<Option<T>>>,
+    end: Arc<End<T>>,
     scope: PhantomData<&'scope ()>,
 }
 
@@ -198,9 +221,10 @@ impl<T> ScopedJoinHandle<'_, T> {
     /// # Errors
     /// The task panicked, or was cancelled.
     pub fn join(self) -> Result<T, JoinError> {
+        self.end.is_seen.store(true, Ordering::Relaxed);
         self.task.join()?;
-        let mut result = self.result.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        Ok(result.take().expect("a task that ended well has left its result"))
+        let mut value = self.end.value.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        Ok(value.take().expect("a task that ended well has left its result"))
     }
 
     /// True once the task has ended: `join` returns at once.

@@ -204,6 +204,17 @@ fn a_scope_waits_for_its_tasks_and_lends_to_them() {
         });
     });
     assert!(outside.is_err(), "a panic that nobody joined is the scope's");
+    let late = std::panic::catch_unwind(|| {
+        scope(|scope| {
+            let handle = scope.spawn(|| panic!("unseen"));
+            while !handle.is_finished() {
+                std::thread::yield_now();
+            }
+            drop(handle);
+        });
+    });
+    assert!(late.is_err(), "also if the handle goes after the task");
+    scope(|scope| assert!(scope.spawn(|| panic!("seen")).join().is_err()));
 }
 
 #[test]
