@@ -47,7 +47,7 @@ impl Cpu {
             }
             let due = self.timer_due.load(Ordering::Relaxed);
             let left = due.saturating_sub(now);
-            let wake_at = if due == u64::MAX { due } else { sched_clock() + left };
+            let wake_at = if due == u64::MAX { due } else { sched_clock().saturating_add(left) };
             self.wake_at.store(wake_at, Ordering::Relaxed);
             wait = left.min(LOOK_NS);
         }

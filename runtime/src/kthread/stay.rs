@@ -61,10 +61,12 @@ impl Cpu {
         next: (Option<EntityRef>, Option<&Kthread>),
     ) -> bool {
         let (queue, next, to) = match next {
-            (next, Some(to)) => (queue, next, to),
+            (next, Some(to)) => {
+                self.picked(&queue, next, sched_clock());
+                (queue, next, to)
+            }
             (_, None) => self.wait_for_thread(queue, shared),
         };
-        self.picked(&queue, next, sched_clock());
         if std::ptr::eq(to, kthread) {
             drop(queue);
             kthread.runs_again(self, task);
